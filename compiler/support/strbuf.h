@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A growing text, used by every printer. */
+#ifndef MLCC_SUPPORT_STRBUF_H
+#define MLCC_SUPPORT_STRBUF_H
+
+#include <stdarg.h>
+#include <stddef.h>
+
+typedef struct StrBuf {
+    char *data; /* NUL-terminated once anything was added; owned (malloc) */
+    size_t len, cap;
+} StrBuf;
+
+void sb_putc(StrBuf *b, char c);
+void sb_puts(StrBuf *b, const char *s);
+void sb_write(StrBuf *b, const void *data, size_t n);
+void sb_printf(StrBuf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sb_vprintf(StrBuf *b, const char *format, va_list ap) __attribute__((format(printf, 2, 0)));
+/* The text, "" when nothing was added. */
+const char *sb_text(const StrBuf *b);
+void sb_free(StrBuf *b);
+
+#endif
