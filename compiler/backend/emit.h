@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What both backends share: options of the generated interface. */
+#ifndef MLCC_BACKEND_EMIT_H
+#define MLCC_BACKEND_EMIT_H
+
+#include <stdio.h>
+
+#include "kernel/kernel.h"
+#include "kernel/target.h"
+#include "support/diag.h"
+
+typedef enum WeightsMode { WEIGHTS_C, WEIGHTS_INCBIN, WEIGHTS_BIN } WeightsMode;
+
+typedef struct EmitOptions {
+    const char *prefix;          /* C identifier before every global symbol: net -> net_run, NET_ARENA_SIZE, net_model */
+    const char *header_name;     /* "net.h", as the .c includes it */
+    const char *weights_name;    /* "net.weights.bin": file name for incbin and bin */
+    const char *weights_section; /* NULL: the compiler's default */
+    const char *generator;       /* "mlcc 0.1.0", for the first comment */
+    const char *options;         /* command-line options that matter, for the first comment; no paths */
+    bool static_arena;
+    WeightsMode weights;
+    const Target *target;
+} EmitOptions;
+
+/* The generated interface, prefix net (the same from C and from LLVM):
+ *
+ *     #define NET_ARENA_SIZE 23040
+ *     #define NET_ARENA_ALIGN 64
+ *     enum { NET_E… }                            error codes
+ *     int net_run(const float input_1[490], …, float Identity[12], …[, const void *weights], void *arena);
+ *     extern const struct mlcc_model net_model;  the descriptor, runtime/descriptor.h
+ *
+ * With --weights=bin the weights pointer stands before arena; with --static-arena there is no arena parameter; where
+ * the arena size is 0 the parameter stays and may be NULL. */
+
+/* backend/c: the translation unit. `plain` is the module unscheduled for vectors; `vector` is NULL or the same module
+ * scheduled for options->target, printed under options->target->c_guard with plain in the #else. Both share buffers,
+ * plan and weights. weights receives the bytes for incbin and bin, NULL for WEIGHTS_C. */
+bool emit_c(Diag *d, const KModule *plain, const KModule *vector, const EmitOptions *options, FILE *c, FILE *weights);
+bool emit_header(Diag *d, const KModule *m, const EmitOptions *options, FILE *h);
+/* The host program of --main, in terms of the descriptor only. */
+bool emit_main(Diag *d, const KModule *m, const EmitOptions *options, FILE *c);
+/* The bare-metal program of --main=embedded with test vectors: for each set, raw bytes of every input and output. */
+typedef struct TestVector {
+    const void *const *input, *const *output;
+} TestVector;
+bool emit_embedded_main(Diag *d, const KModule *m, const EmitOptions *options, int n, const TestVector *sets,
+                        double rtol, double atol, FILE *c);
+
+/* backend/llvm */
+typedef enum ObjectFormat { OBJECT_LL, OBJECT_S, OBJECT_O } ObjectFormat;
+bool emit_llvm(Diag *d, const KModule *m, const EmitOptions *options, ObjectFormat format, FILE *out);
+
+#endif

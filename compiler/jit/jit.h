@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running a module in this process, through LLVM's ORC: folding, `run`, tests. */
+#ifndef MLCC_JIT_JIT_H
+#define MLCC_JIT_JIT_H
+
+#include "kernel/kernel.h"
+#include "kernel/target.h"
+#include "support/diag.h"
+
+typedef struct Jit Jit;
+
+typedef enum JitSpeed {
+    JIT_QUICK, /* compiled fast: for work that runs once */
+    JIT_FAST,  /* optimised */
+} JitSpeed;
+
+/* NULL after a diagnostic. The module must stay alive: constants are read in place. */
+Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed);
+/* One pointer for each input and each output, in the module's order, row-major. The arena is the Jit's own.
+ * Returns what the generated run function returns: 0, or negative. */
+int jit_run(Jit *j, const void *const *input, void *const *output);
+void jit_free(Jit *j);
+
+/* This machine as a target (CPU name and features from LLVM, sizes from the system), in arena memory. */
+const Target *jit_native_target(Arena *a);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Schedules: rewrites of kernels that change speed, never meaning. Each prints before and after as kernel text. */
+#ifndef MLCC_KERNEL_SCHEDULE_H
+#define MLCC_KERNEL_SCHEDULE_H
+
+#include "kernel/kernel.h"
+#include "kernel/target.h"
+
+/* --- primitive transformations (transform.c); false where not applicable, the kernel then is unchanged --- */
+
+/* for i in lo..hi  ->  for o in lo..lo+n*factor step factor { for i in o..o+factor } and, where factor does not divide
+ * the constant trip count, a remainder loop after it, returned in *rest (else NULL). */
+bool schedule_split(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner, KInstr **rest);
+/* Two perfectly nested loops exchange places. */
+bool schedule_interchange(KKernel *k, KInstr *outer);
+/* Two perfectly nested loops become one where every access allows it (coef_outer == trip_inner * coef_inner). */
+bool schedule_collapse(KKernel *k, KInstr *outer, KInstr **merged);
+/* Cuts the iteration space at `at`: [lo, at) and [at, hi). */
+bool schedule_cut(KKernel *k, KInstr *loop, int64_t at, KInstr **second);
+/* All iterations one after the other; constant trip count. */
+bool schedule_unroll(KKernel *k, KInstr *loop);
+/* A PARALLEL loop of constant trip count disappears: its iterations run side by side in every nested loop. */
+bool schedule_jam(KKernel *k, KInstr *loop);
+/* A PARALLEL loop of constant trip count (a power of two) becomes lanes: values that depend on it turn into vectors. */
+bool schedule_vectorize(KKernel *k, KInstr *loop);
+
+/* --- policy (schedule.c): what to do with each kernel, from its loops and accesses and the target alone --- */
+
+void schedule_kernel(KKernel *k, const Target *t);
+void schedule_module(KModule *m, const Target *t);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lowering: a group of nodes becomes one kernel. What an operator's lowering may call.
+ *
+ * Operators speak of logical indices only. Where an element lies (layout, views into other buffers) and whether an
+ * input is a buffer or another operator's expression, an output a buffer or the start of an epilogue, is decided here. */
+#ifndef MLCC_OPS_LOWER_H
+#define MLCC_OPS_LOWER_H
+
+#include "ops/op.h"
+
+struct Lower {
+    KBuilder b; /* where instructions go */
+    KModule *module;
+    KKernel *kernel;
+    const Graph *graph;
+    Arena *arena;
+    struct LowerState *state; /* lower.c's own */
+};
+
+/* Element idx of input i of n in the input's element type (F16 and BF16 come as F32). An inlined producer is evaluated
+ * here. */
+KValue *lower_load(Lower *l, const Node *n, int i, const KIndex *idx);
+/* The same with numpy broadcasting against output 0: idx has output 0's rank. */
+KValue *lower_load_broadcast(Lower *l, const Node *n, int i, const KIndex *idx);
+/* Stores element idx of output o (x in the output's type; F32 for F16 and BF16), through the epilogue where the group
+ * has one. To be called exactly once for each element. An output that nobody wants is dropped. */
+void lower_store(Lower *l, const Node *n, int o, const KIndex *idx, KValue *x);
+
+/* The accumulation type of an element type: F32 for F16, BF16, F32; F64; integers: themselves. */
+DType lower_compute_type(DType t);
+
+/* Loop nest over a shape, outermost first in the order that suits value v's storage (NULL: row-major); all PARALLEL.
+ * idx receives the indices by axis. close with lower_end_loops. Axes of size 1 get no loop. */
+typedef struct LoopNest {
+    int n;
+    KInstr *loop[GRAPH_MAX_RANK];
+    KIndex idx[GRAPH_MAX_RANK];
+} LoopNest;
+LoopNest lower_loops(Lower *l, int rank, const int64_t *dim, const Value *v);
+void lower_end_loops(Lower *l, LoopNest *nest);
+
+/* One loop lo <= iv < hi (step 1) of the given kind carrying n values. */
+KInstr *lower_for(Lower *l, KLoopKind kind, const char *name, int64_t lo, int64_t hi, int n, KValue *const *init);
+KIndex lower_iv(Lower *l, const KInstr *loop);
+
+/* Scratch that lives as long as the kernel runs, from the arena: count elements. */
+KParam *lower_scratch(Lower *l, DType t, int64_t count);
+/* A constant table made by the compiler (coefficients, trees), count elements of host data, copied. */
+KParam *lower_table(Lower *l, const char *name, DType t, int64_t count, const void *data);
+
+/* Lowers a planned graph (groups, storage and arena offsets set) to a module. Never fails: infer has checked all. */
+KModule *lower_graph(const Graph *g, Arena *a);
+
+#endif

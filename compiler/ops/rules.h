@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The functions that ops.def names, by family, and what shape rules share. */
+#ifndef MLCC_OPS_RULES_H
+#define MLCC_OPS_RULES_H
+
+#include "ops/lower.h"
+
+/* Declares an operator's functions: rules come in these four shapes. */
+#define INFER(name) bool name(Node *n)
+#define ELEMENT(name) KValue *name(Lower *l, const Node *n, const KIndex *idx)
+#define LOWER(name) void name(Lower *l, const Node *n)
+#define MACS(name) double name(const Node *n)
+
+/* --- shared by shape rules (infer.c) --- */
+
+/* Reports and returns false. */
+bool infer_error(const Node *n, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Sets output i's type (nothing for an output that nobody wants); false, reported, when the size overflows. */
+bool infer_set(Node *n, int i, DType t, int rank, const int64_t *dim);
+/* An axis attribute or value in -rank .. rank-1 made non-negative (rank rather than rank-1 where `end` allows). */
+bool infer_axis(const Node *n, int64_t axis, int rank, bool end, int *out);
+/* numpy broadcasting of two shapes into out (rank returned), -1 after a report. */
+int infer_broadcast(const Node *n, int rank_x, const int64_t *x, int rank_y, const int64_t *y, int64_t *out);
+/* The elements of an integer constant input in the arena; false, reported, where it is not constant. n_out entries. */
+bool infer_ints(const Node *n, int input, const int64_t **out, int *n_out);
+/* Input i present and of one of the types in a NONE-terminated list. */
+bool infer_type_in(const Node *n, int i, const DType *allowed);
+INFER(infer_same);      /* output 0 as input 0 */
+INFER(infer_elementwise); /* broadcast of all inputs, type of input 0, all of one type */
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Passes over the graph IR: one file and one function each; the order is passes_run's. A pass that can fail by the
+ * user's fault returns bool and has reported. */
+#ifndef MLCC_PASSES_PASSES_H
+#define MLCC_PASSES_PASSES_H
+
+#include "graph/graph.h"
+#include "kernel/target.h"
+
+typedef struct PassOptions {
+    const Target *target;
+    const char *dump_after; /* name of a pass after which the graph is printed to dump; NULL: none; "all" */
+    FILE *dump;
+    bool verify;            /* run the verifier between passes */
+} PassOptions;
+
+/* Types and shapes of everything, folding constants on the way where a shape rule needs them. Reports every node that
+ * mlcc does not support at once. */
+bool pass_infer(Graph *g);
+bool pass_fold(Graph *g);          /* nodes of constants only run through the JIT and become constants */
+void pass_canonicalize(Graph *g);  /* Identity, Dropout, no-op Reshape …; one form of equal things */
+void pass_cse(Graph *g);
+void pass_dead(Graph *g);          /* nodes and constants that no output needs */
+void pass_fuse_conv(Graph *g);     /* BatchNormalization, Mul, Add of constants into Conv and Gemm weights and bias */
+void pass_group(Graph *g);         /* nodes into kernels */
+void pass_layout(Graph *g, const Target *t); /* storage order of activations and weights: channels last round Conv … */
+void pass_storage(Graph *g);       /* views: Reshape, Split, Slice, Concat, Transpose without code; in-place outputs */
+void pass_plan(Graph *g);          /* arena offsets */
+
+bool passes_run(Graph *g, const PassOptions *options);
+
+#endif
