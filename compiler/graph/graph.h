@@ -11,6 +11,7 @@
 #include "support/diag.h"
 #include "support/dtype.h"
 #include "support/strbuf.h"
+#include "support/strmap.h"
 
 typedef struct Graph Graph;
 typedef struct Node Node;
@@ -45,6 +46,7 @@ typedef struct Storage {
 
 struct Value {
     ValueKind kind;
+    Graph *graph;
     int id;           /* unique in the graph, ascending with creation */
     const char *name; /* the ONNX name; unique in the graph, never NULL */
     DType dtype;      /* DT_NONE: not inferred yet */
@@ -106,6 +108,7 @@ struct Graph {
     VEC(Value *) outputs; /* the same value may stand twice */
     VEC(Value *) consts;
     Node *first, *last;
+    StrMap names; /* of all values: name -> Value */
     int next_id, next_group;
     int64_t arena_size; /* bytes, set by the memory plan */
 };
