@@ -160,6 +160,7 @@ typedef struct KArg {
 typedef struct KCall {
     KKernel *kernel;
     KArg *arg; /* one for each parameter */
+    const char *comment; /* the ONNX nodes of this call; the kernel may serve several */
     int64_t macs; /* multiply-accumulates, for reports */
 } KCall;
 

@@ -24,7 +24,10 @@ void pass_dead(Graph *g);          /* nodes and constants that no output needs *
 void pass_fuse_conv(Graph *g);     /* BatchNormalization, Mul, Add of constants into Conv and Gemm weights and bias */
 void pass_group(Graph *g);         /* nodes into kernels */
 void pass_layout(Graph *g, const Target *t); /* storage order of activations and weights: channels last round Conv … */
-void pass_storage(Graph *g);       /* views: Reshape, Split, Slice, Concat, Transpose without code; in-place outputs */
+/* Views: Reshape, Split, Slice, Concat, Transpose without code (their nodes get group 0); in-place outputs. Afterwards
+ * every value that a kernel touches has storage, and the graph outputs are distinct VALUE_NODE values that are their own
+ * row-major roots (an Identity node copies where an input, a constant or another output would be returned). */
+void pass_storage(Graph *g);
 void pass_plan(Graph *g);          /* arena offsets */
 
 bool passes_run(Graph *g, const PassOptions *options);

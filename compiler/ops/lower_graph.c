@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A planned graph becomes a module: buffers, one kernel a group, calls, scratch. */
+#include <assert.h>
+#include <ctype.h>
+#include <string.h>
+
+#include "ops/lower_state.h"
+#include "support/ident.h"
+
+typedef struct Assembly {
+    const Graph *graph;
+    KModule *module;
+    Arena *arena;
+    KBuffer **buffer; /* by id of the root value */
+    StrMap taken;     /* names of buffers */
+    StrMap kernels;   /* text -> kernel, so that equal kernels are emitted once */
+    StrMap kernel_names;
+} Assembly;
+
+/* A constant in the order of its storage: axes by descending stride, read from the row-major source. */
+static KData packed_data(Arena *a, const Value *v) {
+    int64_t *dim = ARENA_ARRAY(a, int64_t, v->rank), *from = ARENA_ARRAY(a, int64_t, v->rank);
+    int axis[GRAPH_MAX_RANK], n = 0;
+    int64_t source[GRAPH_MAX_RANK], stride = 1;
+    for (int d = v->rank - 1; d >= 0; d--) {
+        source[d] = stride;
+        stride *= v->dim[d];
+    }
+    for (int d = 0; d < v->rank; d++) {
+        if (v->dim[d] == 1)
+            continue;
+        int at = n++;
+        for (; at > 0 && v->storage.stride[axis[at - 1]] < v->storage.stride[d]; at--)
+            axis[at] = axis[at - 1];
+        axis[at] = d;
+    }
+    for (int k = 0; k < n; k++) {
+        dim[k] = v->dim[axis[k]];
+        from[k] = source[axis[k]];
+    }
+    return (KData){v->data.bytes, n, dim, from};
+}
+
+static KBuffer *buffer_of(Assembly *as, Value *root) {
+    KBuffer **slot = &as->buffer[root->id];
+    if (*slot)
+        return *slot;
+    bool constant = value_is_const(root);
+    assert(constant || root->arena_offset >= 0);
+    KBuffer *b = kernel_buffer(as->module, constant ? KBUF_CONST : KBUF_ARENA, NULL, root->dtype, root->buffer_size);
+    b->onnx_name = root->name;
+    b->name = ident_unique(as->arena, &as->taken, root->name);
+    b->arena_offset = root->arena_offset;
+    if (constant)
+        b->data = packed_data(as->arena, root);
+    return *slot = b;
+}
+
+static void interface_buffer(Assembly *as, KBufferKind kind, Value *v) {
+    assert(!as->buffer[v->id] && v->storage.root == v);
+    KBuffer *b = kernel_buffer(as->module, kind, NULL, v->dtype, value_count(v));
+    b->name = ident_unique(as->arena, &as->taken, v->name);
+    b->onnx_name = v->name;
+    b->rank = v->rank;
+    b->dim = v->dim;
+    as->buffer[v->id] = b;
+}
+
+/* conv_3: the operator's name in lower case and a number. */
+static const char *kernel_name(Assembly *as, const Node *anchor) {
+    char *name = arena_strdup(as->arena, anchor->op_type);
+    for (char *p = name; *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    return ident_unique(as->arena, &as->kernel_names, name);
+}
+
+static bool has_loops(const Node *n) { return (n->op->flags & (OP_REDUCTION | OP_LOOPS)) != 0; }
+
+static bool overlap(const KArg *x, const KArg *y) {
+    return x->buffer == y->buffer;
+}
+
+/* What the kernel may assume of its pointers, from this call's arguments. */
+static void set_pointer_facts(KKernel *k, const KArg *arg) {
+    for (int i = 0; i < k->params.len; i++) {
+        KParam *p = k->params.data[i];
+        const KBuffer *b = arg[i].buffer;
+        int64_t at = arg[i].offset * dtype_size(p->dtype);
+        int align = b->kind == KBUF_ARENA || b->kind == KBUF_CONST ? k->module->arena_align : dtype_size(p->dtype);
+        while (align > dtype_size(p->dtype) && at % align)
+            align /= 2;
+        p->align = align;
+        p->noalias = true;
+        for (int j = 0; j < k->params.len; j++)
+            if (j != i && (p->written || k->params.data[j]->written) && overlap(&arg[i], &arg[j]))
+                p->noalias = false;
+    }
+}
+
+static KArg *arguments(Assembly *as, const LowerState *s) {
+    KArg *arg = ARENA_ARRAY(as->arena, KArg, s->bindings.len);
+    for (int i = 0; i < s->bindings.len; i++) {
+        const Binding *b = &s->bindings.data[i];
+        arg[i] = b->value ? (KArg){buffer_of(as, b->value->storage.root), b->value->storage.offset} : (KArg){b->buffer, 0};
+    }
+    return arg;
+}
+
+static const char *joined_sources(Arena *a, const LowerState *s) {
+    const char *text = s->first->sources;
+    for (const Node *n = s->first; n != s->last; n = n->next)
+        text = arena_printf(a, "%s, %s", text, n->next->sources);
+    return text;
+}
+
+/* The kernel with the same text that an earlier group gave, or this one. */
+static KKernel *share(Assembly *as, KKernel *k) {
+    const char *name = k->name;
+    StrBuf text = {0};
+    k->name = "";
+    k->comment = NULL;
+    kernel_print(&text, k);
+    KKernel *same = strmap_get(&as->kernels, sb_text(&text));
+    if (!same)
+        strmap_put(as->arena, &as->kernels, arena_strdup(as->arena, sb_text(&text)), k);
+    sb_free(&text);
+    k->name = name;
+    return same ? same : k;
+}
+
+static void lower_group(Assembly *as, Node *first, Node *last) {
+    LowerState state = {.group = first->group, .first = first, .last = last};
+    Node *anchor = last;
+    double macs = 0;
+    for (Node *n = first;; n = n->next) {
+        if (has_loops(n))
+            anchor = n;
+        if (n->op->macs)
+            macs += n->op->macs(n);
+        if (n == last)
+            break;
+    }
+    KKernel *k = kernel_new(as->module, arena_strdup(as->arena, anchor->op_type));
+    Lower l = {kb_at_end(k, k->body), as->module, k, as->graph, as->arena, &state};
+    if (anchor->op->lower) {
+        anchor->op->lower(&l, anchor);
+    } else {
+        const Value *y = anchor->out[0];
+        LoopNest nest = lower_loops(&l, y->rank, y->dim, y);
+        KIndex idx[GRAPH_MAX_RANK];
+        memcpy(idx, nest.idx, sizeof idx);
+        lower_store(&l, anchor, 0, idx, anchor->op->element(&l, anchor, idx));
+        lower_end_loops(&l, &nest);
+    }
+    kb_yield(&l.b, 0, NULL);
+    kernel_simplify(k);
+    KArg *arg = arguments(as, &state);
+    set_pointer_facts(k, arg);
+    const char *comment = joined_sources(as->arena, &state);
+    KKernel *shared = share(as, k);
+    if (shared == k) {
+        k->name = kernel_name(as, anchor);
+        k->comment = comment;
+        VEC_PUSH(as->arena, &as->module->kernels, k);
+    } else {
+        shared->comment = arena_printf(as->arena, "%s; %s", shared->comment, comment);
+    }
+    VEC_PUSH(as->arena, &as->module->calls, ((KCall){shared, arg, comment, (int64_t)macs}));
+}
+
+static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
+
+static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
+
+/* Puts scratch buffers, each alive in one call only, into the lowest gap between the buffers alive then. */
+static void place_scratch(Assembly *as) {
+    KModule *m = as->module;
+    int *first = ARENA_ARRAY(as->arena, int, m->buffers.len), *last = ARENA_ARRAY(as->arena, int, m->buffers.len);
+    for (int i = 0; i < m->buffers.len; i++)
+        first[i] = m->calls.len;
+    for (int c = 0; c < m->calls.len; c++) {
+        const KCall *call = &m->calls.data[c];
+        for (int i = 0; i < call->kernel->params.len; i++) {
+            int b = call->arg[i].buffer->index;
+            if (first[b] > c)
+                first[b] = c;
+            last[b] = c;
+        }
+    }
+    for (int i = 0; i < m->buffers.len; i++) {
+        KBuffer *b = m->buffers.data[i];
+        if (b->kind != KBUF_ARENA || b->arena_offset >= 0)
+            continue;
+        int64_t at = 0;
+        bool moved = true;
+        while (moved) {
+            moved = false;
+            for (int j = 0; j < m->buffers.len; j++) {
+                const KBuffer *o = m->buffers.data[j];
+                if (o->kind != KBUF_ARENA || o->arena_offset < 0 || first[j] > first[i] || last[j] < first[i])
+                    continue;
+                if (at < o->arena_offset + buffer_bytes(o) && o->arena_offset < at + buffer_bytes(b)) {
+                    at = round_up(o->arena_offset + buffer_bytes(o), m->arena_align);
+                    moved = true;
+                }
+            }
+        }
+        b->arena_offset = at;
+        if (m->arena_size < at + buffer_bytes(b))
+            m->arena_size = at + buffer_bytes(b);
+    }
+}
+
+KModule *lower_graph(const Graph *g, Arena *a) {
+    Assembly as = {.graph = g, .module = kernel_module_new(a), .arena = a};
+    as.buffer = ARENA_ARRAY(a, KBuffer *, g->next_id);
+    as.module->model_name = g->name;
+    as.module->arena_size = g->arena_size;
+    for (int i = 0; i < g->inputs.len; i++)
+        interface_buffer(&as, KBUF_INPUT, g->inputs.data[i]);
+    for (int i = 0; i < g->outputs.len; i++)
+        interface_buffer(&as, KBUF_OUTPUT, g->outputs.data[i]);
+    for (Node *n = g->first, *next; n; n = next) {
+        Node *last = n;
+        while (n->group && last->next && last->next->group == n->group)
+            last = last->next;
+        next = last->next;
+        if (n->group)
+            lower_group(&as, n, last);
+    }
+    place_scratch(&as);
+    return as.module;
+}

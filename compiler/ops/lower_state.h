@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What lowering keeps while it builds one kernel; shared by lower.c and lower_graph.c only. */
+#ifndef MLCC_OPS_LOWER_STATE_H
+#define MLCC_OPS_LOWER_STATE_H
+
+#include "ops/lower.h"
+
+/* A parameter of the kernel being built and what the call passes for it. */
+typedef struct Binding {
+    KParam *param;
+    Value *value;    /* NULL for scratch and tables */
+    KBuffer *buffer; /* scratch and tables */
+    bool written;
+} Binding;
+
+/* A value computed at the index that is just being stored: the epilogue finds its operands here. */
+typedef struct Known {
+    const Value *value;
+    KValue *x;
+} Known;
+
+struct LowerState {
+    int group;
+    Node *first, *last; /* the group's nodes, adjacent */
+    VEC(Binding) bindings;
+    VEC(Known) known;
+    const KIndex *stored_idx; /* index that `known` speaks of; NULL outside lower_store */
+    int stored_rank;
+};
+
+/* True for a value that is computed and used inside the group only. */
+bool lower_is_internal(const Lower *l, const Value *v);
+
+#endif
