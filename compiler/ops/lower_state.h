@@ -19,14 +19,14 @@ typedef struct Known {
     KValue *x;
 } Known;
 
-struct LowerState {
+typedef struct LowerState {
     int group;
     Node *first, *last; /* the group's nodes, adjacent */
     VEC(Binding) bindings;
     VEC(Known) known;
     const KIndex *stored_idx; /* index that `known` speaks of; NULL outside lower_store */
     int stored_rank;
-};
+} LowerState;
 
 /* True for a value that is computed and used inside the group only. */
 bool lower_is_internal(const Lower *l, const Value *v);
