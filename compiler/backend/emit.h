@@ -48,6 +48,10 @@ typedef struct TestVector {
 bool emit_embedded_main(Diag *d, const KModule *m, const EmitOptions *options, int n, const TestVector *sets,
                         double rtol, double atol, FILE *c);
 
+/* The bytes of all constants in the packed order and at the offsets that --weights=incbin and bin read, from C as from
+ * LLVM (backend/weights.c). */
+bool emit_weights(Diag *d, const KModule *m, FILE *weights);
+
 /* backend/llvm */
 typedef enum ObjectFormat { OBJECT_LL, OBJECT_S, OBJECT_O } ObjectFormat;
 bool emit_llvm(Diag *d, const KModule *m, const EmitOptions *options, ObjectFormat format, FILE *out);

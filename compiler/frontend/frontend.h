@@ -28,6 +28,8 @@ typedef struct Model {
 } Model;
 Model *frontend_import(Arena *a, Diag *d, const char *path, const ImportOptions *options);
 void frontend_close(Model *m);
+/* External data files that were read, for make rules; NULL past the last. */
+const char *frontend_file(const Model *m, int i);
 
 /* The same from memory, for fuzzing and tests; external data is looked for relative to path. */
 Model *frontend_import_bytes(Arena *a, Diag *d, const char *path, const void *bytes, size_t size,

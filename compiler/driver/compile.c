@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mlcc MODEL -o OUT. */
+#include "driver/compile.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "driver/target.h"
+#include "driver/test_data.h"
+#include "driver/version.h"
+#include "kernel/schedule.h"
+#include "support/file.h"
+
+static const char *const forms[] = {".c", ".o", ".s", ".ll", NULL};
+typedef enum Form { FORM_C, FORM_O, FORM_S, FORM_LL, FORM_NONE } Form;
+
+static Form form_of(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    for (int i = 0; dot && dot != name && forms[i]; i++)
+        if (!strcmp(dot, forms[i]))
+            return (Form)i;
+    return FORM_NONE;
+}
+
+/* "dir/net.c" gives "dir/net". */
+static char *stem_of(Arena *a, const char *path) {
+    return arena_strndup(a, path, (size_t)(strrchr(path, '.') - path));
+}
+
+static const char *base_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static bool is_identifier(const char *s) {
+    if (!isalpha((unsigned char)*s) && *s != '_')
+        return false;
+    for (; *s; s++)
+        if (!isalnum((unsigned char)*s) && *s != '_')
+            return false;
+    return true;
+}
+
+static const char *prefix_from(Arena *a, const char *stem) {
+    const char *base = base_name(stem);
+    char *p = arena_printf(a, "%s%s", isdigit((unsigned char)*base) || !*base ? "model_" : "", base);
+    for (char *c = p; *c; c++)
+        if (!isalnum((unsigned char)*c) || (unsigned char)*c > 127)
+            *c = '_';
+    return p;
+}
+
+/* The options that change the code, for its first comment: the same on every machine. */
+static const char *option_text(Arena *a, const Compilation *c, const Options *o) {
+    static const char *const weights[] = {"", " --weights=incbin", " --weights=bin"};
+    char *text = arena_printf(a, "--target %s%s%s", c->target->name, weights[o->weights],
+                              o->static_arena ? " --static-arena" : "");
+    for (int i = 0; i < o->n_dims; i++)
+        text = arena_printf(a, "%s --dim %s=%lld", text, o->dims[i].name, (long long)o->dims[i].size);
+    return text;
+}
+
+static void make_name(FILE *f, const char *s) {
+    for (; *s; s++) {
+        if (*s == ' ' || *s == '#' || *s == '\\')
+            fputc('\\', f);
+        if (*s == '$')
+            fputc('$', f);
+        fputc(*s, f);
+    }
+}
+
+static bool write_depfile(Outputs *out, const Compilation *c, const Options *o, const char *model, const char *stem,
+                          const char *output) {
+    FILE *f = outputs_open(out, o->depfile_name ? o->depfile_name : arena_printf(c->arena, "%s.d", stem));
+    if (!f)
+        return false;
+    make_name(f, o->depfile_target ? o->depfile_target : output);
+    fputs(": ", f);
+    make_name(f, model);
+    const char *name = NULL;
+    for (int i = 0; (name = frontend_file(c->model, i)); i++) {
+        fputs(" \\\n  ", f);
+        make_name(f, name);
+    }
+    if (strchr(o->target, '/') || strstr(o->target, ".json")) {
+        fputs(" \\\n  ", f);
+        make_name(f, o->target);
+    }
+    fputc('\n', f);
+    return true;
+}
+
+static bool write_main(Outputs *out, const Compilation *c, const Options *o, const KModule *m, const EmitOptions *e,
+                       const char *stem) {
+    FILE *f = outputs_open(out, arena_printf(c->arena, "%s_main.c", stem));
+    if (!f)
+        return false;
+    if (o->main == MAIN_HOST)
+        return emit_main(c->diag, m, e, f);
+    TestData data;
+    if (!test_data_read(c->arena, c->diag, m, o->test_data, &data))
+        return false;
+    return emit_embedded_main(c->diag, m, e, data.n, data.vectors, data.rtol, data.atol, f);
+}
+
+static bool write_code(Outputs *out, Compilation *c, const EmitOptions *e, Form form, const char *stem,
+                       const char *output, const KModule **module) {
+    FILE *f = outputs_open(out, output), *weights = NULL;
+    if (!f)
+        return false;
+    if (e->weights != WEIGHTS_C) {
+        weights = outputs_open(out, arena_printf(c->arena, "%s.weights.bin", stem));
+        if (!weights)
+            return false;
+    }
+    if (form != FORM_C) {
+        static const ObjectFormat formats[] = {[FORM_O] = OBJECT_O, [FORM_S] = OBJECT_S, [FORM_LL] = OBJECT_LL};
+        KModule *m = pipeline_lower(c, c->target);
+        *module = m;
+        return emit_llvm(c->diag, m, e, formats[form], f) && (!weights || emit_weights(c->diag, m, weights));
+    }
+    Target plain = *c->target;
+    plain.vector_bits = 0;
+    KModule *m = pipeline_lower(c, &plain);
+    KModule *vector = c->target->vector_bits && *c->target->c_guard ? pipeline_lower(c, c->target) : NULL;
+    *module = m;
+    return emit_c(c->diag, m, vector, e, f, weights);
+}
+
+bool compile_write(Compilation *c, const Options *o, const char *model_path, const char *output) {
+    Form form = form_of(output);
+    const char *stem = stem_of(c->arena, output);
+    EmitOptions e = {
+        .prefix = o->prefix ? o->prefix : prefix_from(c->arena, stem),
+        .header_name = arena_printf(c->arena, "%s.h", base_name(stem)),
+        .weights_name = arena_printf(c->arena, "%s.weights.bin", base_name(stem)),
+        .weights_section = o->weights_section,
+        .generator = "mlcc " MLCC_VERSION,
+        .options = option_text(c->arena, c, o),
+        .static_arena = o->static_arena,
+        .weights = o->weights,
+        .target = c->target,
+    };
+    Outputs *out = outputs_new(c->diag);
+    const KModule *m = NULL;
+    bool ok = write_code(out, c, &e, form, stem, output, &m);
+    FILE *h = ok ? outputs_open(out, arena_printf(c->arena, "%s.h", stem)) : NULL;
+    ok = h && emit_header(c->diag, m, &e, h);
+    ok = ok && (o->main == MAIN_NONE || write_main(out, c, o, m, &e, stem));
+    ok = ok && (!o->depfile || write_depfile(out, c, o, model_path, stem, output));
+    if (ok)
+        return outputs_commit(out);
+    outputs_discard(out);
+    return false;
+}
+
+static bool same_file(const char *x, const char *y) {
+    struct stat a, b;
+    return !stat(x, &a) && !stat(y, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static int usage(const char *text, const char *arg) {
+    fprintf(stderr, "mlcc: error: %s%s; see mlcc --help\n", text, arg);
+    return EXIT_USAGE;
+}
+
+static void dump_kernels(const KModule *m) {
+    StrBuf text = {0};
+    kernel_module_print(&text, m);
+    fputs(sb_text(&text), stdout);
+    sb_free(&text);
+}
+
+int verb_compile(const Options *o) {
+    const char *path = o->operand[0];
+    bool dump = o->dump_kernels || o->dump_after;
+    if (!o->output && !dump)
+        return usage("no output given: -o FILE", "");
+    if (o->output && form_of(o->output) == FORM_NONE)
+        return usage("the output's suffix must be .c, .o, .s or .ll: ", o->output);
+    if (o->prefix && !is_identifier(o->prefix))
+        return usage("--prefix must be a C identifier: ", o->prefix);
+    if (o->main == MAIN_EMBEDDED && !o->test_data)
+        return usage("--main=embedded needs --test-data DIR", "");
+    if (o->output && same_file(o->output, path))
+        return usage("the output would overwrite the model: ", path);
+    Diag d = {.stream = stderr, .file = path, .quiet = o->quiet};
+    Arena *a = arena_new();
+    Compilation c = {0};
+    const Target *target = target_load(a, &d, o->target);
+    if (!target) {
+        arena_free(a);
+        return EXIT_USAGE;
+    }
+    bool ok = pipeline_open(&c, &d, o, path, target);
+    if (ok && o->dump_kernels)
+        dump_kernels(pipeline_lower(&c, target));
+    if (ok && o->output)
+        ok = compile_write(&c, o, path, o->output);
+    pipeline_close(&c);
+    arena_free(a);
+    if (dump && fflush(stdout))
+        ok = false;
+    return ok ? EXIT_DONE : EXIT_FAILED;
+}

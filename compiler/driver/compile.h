@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing what one compilation gives: code, header, weights, program, make rule; all of it or nothing. */
+#ifndef MLCC_DRIVER_COMPILE_H
+#define MLCC_DRIVER_COMPILE_H
+
+#include "driver/pipeline.h"
+
+/* output's suffix (.c .o .s .ll) chooses the form; the others are written beside it. False after a diagnostic. */
+bool compile_write(Compilation *c, const Options *o, const char *model_path, const char *output);
+
+#endif

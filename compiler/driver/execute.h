@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Executing a module on tensors in this process. */
+#ifndef MLCC_DRIVER_EXECUTE_H
+#define MLCC_DRIVER_EXECUTE_H
+
+#include "driver/pipeline.h"
+#include "driver/tensor_file.h"
+#include "jit/jit.h"
+
+/* The tensors match the module's inputs in number, type and shape; else false after a diagnostic. */
+bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input);
+/* The outputs, in arena memory; NULL after a diagnostic. */
+Tensor *execute_jit(Arena *a, Diag *d, const KModule *m, Jit *jit, const Tensor *input, int *n_outputs);
+
+#endif

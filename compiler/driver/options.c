@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parsing options: one table gives getopt_long's, the help texts and which verb takes what. */
+#define _GNU_SOURCE
+#include "driver/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, ALL = 15 };
+
+enum {
+    OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_MAIN,
+    OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
+    OPT_LIST_OPERATORS, OPT_OUT, OPT_VIA, OPT_CC, OPT_HELP
+};
+
+static const struct Row {
+    int id;
+    char letter;
+    const char *name;
+    int argument; /* no_argument … */
+    unsigned verbs;
+    const char *help; /* "ARG  text" */
+} rows[] = {
+    {OPT_OUTPUT, 'o', "output", required_argument, COMPILE, "FILE  where to write; .c .o .s .ll chooses the form"},
+    {OPT_TARGET, 't', "target", required_argument, ALL, "NAME  generic (default), native, cortex-m55, ... or a .json file"},
+    {OPT_DIM, 0, "dim", required_argument, ALL, "NAME=N  fix a symbolic dimension"},
+    {OPT_PREFIX, 'p', "prefix", required_argument, COMPILE, "ID  start of every global name (default: FILE's)"},
+    {OPT_WEIGHTS, 0, "weights", required_argument, COMPILE | VERIFY, "c|incbin|bin  in the C text, by .incbin, or as a pointer"},
+    {OPT_WEIGHTS_SECTION, 0, "weights-section", required_argument, COMPILE, "NAME  linker section of the weights"},
+    {OPT_STATIC_ARENA, 0, "static-arena", no_argument, COMPILE | VERIFY, "the scratch memory is part of the code"},
+    {OPT_MAIN, 0, "main", optional_argument, COMPILE, "[=embedded]  also write FILE_main.c, a program (or firmware)"},
+    {OPT_TEST_DATA, 0, "test-data", required_argument, COMPILE, "DIR  vectors for --main=embedded: test_data_set_*/ or itself one"},
+    {OPT_MD, 0, "MD", no_argument, COMPILE, "also write a make rule, FILE.d"},
+    {OPT_MF, 0, "MF", required_argument, COMPILE, "FILE  name of the make rule's file"},
+    {OPT_MT, 0, "MT", required_argument, COMPILE, "NAME  target of the make rule"},
+    {OPT_JSON, 0, "json", no_argument, CHECK, "the same for machines"},
+    {OPT_LIST_OPERATORS, 0, "list-operators", no_argument, CHECK, "what mlcc supports, one domain:Name a line"},
+    {OPT_OUT, 0, "out", required_argument, RUN, "DIR  write output_0.npy, ... there instead of printing"},
+    {OPT_VIA, 0, "via", required_argument, VERIFY, "c|object|jit  what to verify (default c)"},
+    {OPT_CC, 0, "cc", required_argument, VERIFY, "COMMAND  C compiler with its options (default: the target's)"},
+    {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},
+    {OPT_DUMP_KERNELS, 0, "dump-kernels", no_argument, COMPILE | CHECK, "print the scheduled kernels"},
+    {OPT_VERIFY_IR, 0, "verify-ir", no_argument, ALL, "check the invariants of the IR after every pass"},
+    {OPT_QUIET, 'q', "quiet", no_argument, ALL, "no notes and warnings"},
+    {OPT_HELP, 'h', "help", no_argument, ALL, "this text"},
+};
+enum { ROWS = sizeof rows / sizeof *rows };
+
+static unsigned verb_bit(const Verb *v) {
+    return !*v->name ? COMPILE : !strcmp(v->name, "check") ? CHECK : !strcmp(v->name, "run") ? RUN : VERIFY;
+}
+
+static void print_help(const Verb *v) {
+    printf("Usage: mlcc %s%s%s\n%s\n\nOptions:\n", v->name, *v->name ? " " : "", v->usage, v->summary);
+    for (int i = 0; i < ROWS; i++) {
+        if (!(rows[i].verbs & verb_bit(v)))
+            continue;
+        char left[64], letter[8] = "   ";
+        const char *help = rows[i].help, *text = strstr(help, "  ");
+        int n = text ? (int)(text - help) : 0;
+        if (rows[i].letter)
+            snprintf(letter, sizeof letter, "-%c,", rows[i].letter);
+        snprintf(left, sizeof left, " %s --%s%s%.*s", letter, rows[i].name,
+                 n && rows[i].argument == required_argument ? " " : "", n, help);
+        printf("%-32s %s\n", left, text ? text + 2 : help);
+    }
+    if (!*v->name)
+        puts("\nVerbs: check, run, verify; each with --help.  mlcc --version prints the version.");
+    puts("Exit status: 0 done, 1 the model failed, 2 usage.");
+}
+
+static int usage_error(const Verb *v, const char *what, const char *arg) {
+    fprintf(stderr, "mlcc: error: %s%s%s; see mlcc %s%s--help\n", what, arg ? " " : "", arg ? arg : "", v->name,
+            *v->name ? " " : "");
+    return EXIT_USAGE;
+}
+
+static bool add_dim(Options *o, const char *text) {
+    const char *eq = strrchr(text, '=');
+    if (!eq || eq == text)
+        return false;
+    char *end;
+    errno = 0;
+    long long size = strtoll(eq + 1, &end, 10);
+    if (errno || end == eq + 1 || *end || size < 0)
+        return false;
+    DimBinding *more = realloc(o->dims, (size_t)(o->n_dims + 1) * sizeof *more);
+    if (!more)
+        return false;
+    more[o->n_dims++] = (DimBinding){strndup(text, (size_t)(eq - text)), size};
+    o->dims = more;
+    return true;
+}
+
+static bool choose(const char *text, const char *const *names, int *out) {
+    for (int i = 0; names[i]; i++) {
+        if (!strcmp(text, names[i])) {
+            *out = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set(Options *o, int id, const char *arg) {
+    static const char *const weights[] = {"c", "incbin", "bin", NULL}, *const via[] = {"c", "object", "jit", NULL};
+    int k = 0;
+    switch (id) {
+    case OPT_OUTPUT: o->output = arg; break;
+    case OPT_TARGET: o->target = arg; break;
+    case OPT_DIM: return add_dim(o, arg);
+    case OPT_PREFIX: o->prefix = arg; break;
+    case OPT_WEIGHTS:
+        if (!choose(arg, weights, &k))
+            return false;
+        o->weights = (WeightsMode)k;
+        break;
+    case OPT_WEIGHTS_SECTION: o->weights_section = arg; break;
+    case OPT_STATIC_ARENA: o->static_arena = true; break;
+    case OPT_MAIN:
+        if (arg && strcmp(arg, "embedded") && strcmp(arg, "host"))
+            return false;
+        o->main = arg && !strcmp(arg, "embedded") ? MAIN_EMBEDDED : MAIN_HOST;
+        break;
+    case OPT_TEST_DATA: o->test_data = arg; break;
+    case OPT_MD: o->depfile = true; break;
+    case OPT_MF: o->depfile = true, o->depfile_name = arg; break;
+    case OPT_MT: o->depfile_target = arg; break;
+    case OPT_JSON: o->json = true; break;
+    case OPT_LIST_OPERATORS: o->list_operators = true; break;
+    case OPT_OUT: o->out_dir = arg; break;
+    case OPT_VIA:
+        if (!choose(arg, via, &k))
+            return false;
+        o->via = (VerifyVia)k;
+        break;
+    case OPT_CC: o->cc = arg; break;
+    case OPT_DUMP_AFTER: o->dump_after = arg; break;
+    case OPT_DUMP_KERNELS: o->dump_kernels = true; break;
+    case OPT_VERIFY_IR: o->verify_ir = true; break;
+    case OPT_QUIET: o->quiet = true; break;
+    default: break;
+    }
+    return true;
+}
+
+/* -MD, -MF FILE and -MT NAME are spelled with one dash by every compiler; getopt_long wants two. */
+static void spell_like_compilers(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "-MD"))
+            argv[i] = (char *)(uintptr_t) "--MD";
+        else if (!strcmp(argv[i], "-MF"))
+            argv[i] = (char *)(uintptr_t) "--MF";
+        else if (!strcmp(argv[i], "-MT"))
+            argv[i] = (char *)(uintptr_t) "--MT";
+    }
+}
+
+int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
+    *o = (Options){.target = "generic"};
+    struct option longs[ROWS + 1] = {{0}};
+    char shorts[3 * ROWS + 2] = "";
+    int n = 0;
+    size_t s = 0;
+    for (int i = 0; i < ROWS; i++) {
+        if (!(rows[i].verbs & verb_bit(verb)))
+            continue;
+        longs[n++] = (struct option){rows[i].name, rows[i].argument, NULL, rows[i].id};
+        if (rows[i].letter) {
+            shorts[s++] = rows[i].letter;
+            if (rows[i].argument == required_argument)
+                shorts[s++] = ':';
+        }
+    }
+    spell_like_compilers(argc, argv);
+    optind = 1;
+    for (int c; (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
+        if (c == '?')
+            return usage_error(verb, "bad option", NULL);
+        const struct Row *row = rows;
+        while (row->id != c && row->letter != c)
+            row++;
+        if (row->id == OPT_HELP) {
+            print_help(verb);
+            return fflush(stdout) ? EXIT_FAILED : EXIT_DONE;
+        }
+        if (!set(o, row->id, optarg)) {
+            char what[64];
+            snprintf(what, sizeof what, "--%s does not take", row->name);
+            return usage_error(verb, what, optarg);
+        }
+    }
+    o->operand = argv + optind;
+    o->n_operands = argc - optind;
+    if (o->list_operators)
+        return -1;
+    if (o->n_operands < verb->min_operands)
+        return usage_error(verb, *verb->name && !strcmp(verb->name, "verify") ? "no test case given" : "no model given", NULL);
+    if (verb->max_operands >= 0 && o->n_operands > verb->max_operands)
+        return usage_error(verb, "one operand too many:", o->operand[verb->max_operands]);
+    return -1;
+}

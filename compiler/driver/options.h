@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line. */
+#ifndef MLCC_DRIVER_OPTIONS_H
+#define MLCC_DRIVER_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "backend/emit.h"
+#include "frontend/frontend.h"
+
+typedef enum MainKind { MAIN_NONE, MAIN_HOST, MAIN_EMBEDDED } MainKind;
+typedef enum VerifyVia { VIA_C, VIA_OBJECT, VIA_JIT } VerifyVia;
+
+typedef struct Options {
+    int n_operands;
+    char **operand; /* model, then the verb's own */
+    const char *output;
+    const char *target;
+    const char *prefix;
+    WeightsMode weights;
+    const char *weights_section;
+    bool static_arena;
+    MainKind main;
+    const char *test_data;
+    int n_dims;
+    DimBinding *dims;
+    bool depfile;
+    const char *depfile_name, *depfile_target;
+    const char *dump_after;
+    bool dump_kernels; /* --dump-kernels: the scheduled kernel IR instead of code */
+    bool verify_ir;
+    bool quiet;
+    bool json;           /* check */
+    bool list_operators; /* check */
+    const char *out_dir; /* run */
+    VerifyVia via;       /* verify */
+    const char *cc;      /* verify */
+} Options;
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* One subcommand; the compiler itself is the one without name. */
+typedef struct Verb {
+    const char *name, *usage, *summary;
+    int min_operands, max_operands; /* -1: any number */
+    int (*run)(const Options *o);
+} Verb;
+
+/* Parses the options that follow a verb. Returns -1 to go on, else the exit status (after --help, or a usage error). */
+int options_parse(const Verb *verb, int argc, char **argv, Options *o);
+
+int verb_compile(const Options *o);
+int verb_check(const Options *o);
+int verb_run(const Options *o);
+int verb_verify(const Options *o);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a file to a scheduled module: what every verb does first. */
+#ifndef MLCC_DRIVER_PIPELINE_H
+#define MLCC_DRIVER_PIPELINE_H
+
+#include "driver/options.h"
+#include "frontend/frontend.h"
+#include "kernel/kernel.h"
+#include "kernel/target.h"
+
+typedef struct Compilation {
+    Arena *arena;
+    Diag *diag;
+    const Target *target;
+    Model *model;
+    Graph *graph; /* after all passes */
+} Compilation;
+
+/* Reads the model and runs all passes; false after a diagnostic. pipeline_close in either case. */
+bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target);
+/* A module scheduled for a target: fresh kernels at each call. */
+KModule *pipeline_lower(Compilation *c, const Target *target);
+void pipeline_close(Compilation *c);
+
+#endif
