@@ -6,15 +6,21 @@
 #include "ops/lower.h"
 #include "passes/passes.h"
 
-bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {
+bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {
     *c = (Compilation){.arena = arena_new(), .diag = d, .target = target};
     ImportOptions import = {o->n_dims, o->dims};
     c->model = frontend_import(c->arena, d, model_path, &import);
-    if (!c->model)
-        return false;
-    c->graph = c->model->graph;
-    PassOptions passes = {target, o->dump_after, o->dump_after ? stdout : NULL, o->verify_ir};
+    c->graph = c->model ? c->model->graph : NULL;
+    return c->model != NULL;
+}
+
+bool pipeline_optimize(Compilation *c, const Options *o) {
+    PassOptions passes = {c->target, o->dump_after, o->dump_after ? stdout : NULL, o->verify_ir};
     return passes_run(c->graph, &passes);
+}
+
+bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {
+    return pipeline_import(c, d, o, model_path, target) && pipeline_optimize(c, o);
 }
 
 KModule *pipeline_lower(Compilation *c, const Target *target) {

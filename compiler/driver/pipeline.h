@@ -16,7 +16,9 @@ typedef struct Compilation {
     Graph *graph; /* after all passes */
 } Compilation;
 
-/* Reads the model and runs all passes; false after a diagnostic. pipeline_close in either case. */
+/* Reads the model; runs all passes; both. False after a diagnostic. pipeline_close in either case. */
+bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target);
+bool pipeline_optimize(Compilation *c, const Options *o);
 bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target);
 /* A module scheduled for a target: fresh kernels at each call. */
 KModule *pipeline_lower(Compilation *c, const Target *target);

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mlcc verify: compiles test cases, builds and runs them, compares with the stored outputs. */
+#define _XOPEN_SOURCE 700
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "driver/compile.h"
+#include "driver/execute.h"
+#include "driver/target.h"
+#include "driver/test_data.h"
+
+typedef struct Case {
+    const Options *o;
+    Diag *d;
+    Compilation c;
+    KModule *m;
+    TestData data;
+    const char *work; /* temporary folder */
+    double worst;     /* largest difference over its bound */
+} Case;
+
+/* 'text' with quotes for the shell. */
+static const char *quoted(Arena *a, const char *text) {
+    char *p = arena_printf(a, "'");
+    for (; *text; text++)
+        p = *text == '\'' ? arena_printf(a, "%s'\\''", p) : arena_printf(a, "%s%c", p, *text);
+    return arena_printf(a, "%s'", p);
+}
+
+/* Runs a shell command with its output in WORK/log; reports and returns false where it fails. */
+static bool shell(Case *t, const char *what, const char *command) {
+    Arena *a = t->c.arena;
+    const char *log = arena_printf(a, "%s/log", t->work);
+    fflush(NULL);
+    int status = system(arena_printf(a, "{ %s; } </dev/null >%s 2>&1", command, quoted(a, log)));
+    if (status == 0)
+        return true;
+    char last[400] = "";
+    FILE *f = fopen(log, "r");
+    if (f) {
+        size_t n = fread(last, 1, sizeof last - 1, f);
+        last[n] = '\0';
+        fclose(f);
+    }
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    diag_error(t->d, NOWHERE, "%s failed with status %d: %s", what, code, last);
+    return false;
+}
+
+static bool compare(Case *t, int k, int j, const Tensor *got) {
+    double worst;
+    bool close = tensor_close(got, &t->data.set[k].output[j], t->data.rtol, t->data.atol, &worst);
+    if (worst > t->worst)
+        t->worst = worst;
+    if (!close)
+        diag_error(t->d, NOWHERE, "output %d of %s is off by %.3g times the tolerance", j, t->data.set[k].folder, worst);
+    return close;
+}
+
+static bool run_jit(Case *t) {
+    Jit *jit = jit_compile(t->d, t->m, JIT_QUICK);
+    bool ok = jit != NULL;
+    for (int k = 0; ok && k < t->data.n; k++) {
+        int n = 0;
+        const Tensor *result = execute_jit(t->c.arena, t->d, t->m, jit, t->data.set[k].input, &n);
+        ok = result != NULL;
+        for (int j = 0; ok && j < n; j++)
+            ok = compare(t, k, j, &result[j]);
+    }
+    jit_free(jit);
+    return ok;
+}
+
+static bool is_bare_metal(const Target *t) {
+    return strstr(t->triple, "-none-") || strstr(t->triple, "unknown-elf");
+}
+
+static bool build(Case *t, const char *suffix) {
+    Arena *a = t->c.arena;
+    const char *cc = t->o->cc ? t->o->cc : arena_printf(a, "%s %s", t->c.target->cc, t->c.target->cflags);
+    const char *work = quoted(a, t->work);
+    return shell(t, "building the generated code",
+                 arena_printf(a, "cd %s && %s -o net net_main.c net%s", work, cc, suffix));
+}
+
+static bool run_set(Case *t, int k) {
+    Arena *a = t->c.arena;
+    const TestSet *s = &t->data.set[k];
+    char *command = arena_printf(a, "cd %s && %s ./net --out .", quoted(a, t->work), t->c.target->emulator);
+    for (int i = 0; i < s->n_inputs; i++) {
+        if (!tensor_write_npy(t->d, arena_printf(a, "%s/input_%d.npy", t->work, i), &s->input[i]))
+            return false;
+        command = arena_printf(a, "%s input_%d.npy", command, i);
+    }
+    if (!shell(t, "the generated program", command))
+        return false;
+    for (int j = 0; j < s->n_outputs; j++) {
+        Tensor got;
+        if (!tensor_read(a, t->d, arena_printf(a, "%s/output_%d.npy", t->work, j), &got) || !compare(t, k, j, &got))
+            return false;
+    }
+    return true;
+}
+
+static bool run_built(Case *t, const char *folder) {
+    bool bare = is_bare_metal(t->c.target);
+    const char *suffix = t->o->via == VIA_OBJECT ? ".o" : ".c";
+    Options o = *t->o;
+    o.main = bare ? MAIN_EMBEDDED : MAIN_HOST;
+    o.test_data = folder;
+    Arena *a = t->c.arena;
+    if (!compile_write(&t->c, &o, o.operand[0], arena_printf(a, "%s/net%s", t->work, suffix)) || !build(t, suffix))
+        return false;
+    if (bare)
+        return shell(t, "the firmware", arena_printf(a, "cd %s && %s net", quoted(a, t->work), t->c.target->emulator));
+    bool ok = true;
+    for (int k = 0; ok && k < t->data.n; k++)
+        ok = run_set(t, k);
+    return ok;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
+    (void)st, (void)flag, (void)ftw;
+    return remove(path);
+}
+
+static bool verify_case(Case *t, const char *folder, const Target *target) {
+    char model[4096];
+    snprintf(model, sizeof model, "%s/model.onnx", folder);
+    if (!pipeline_open(&t->c, t->d, t->o, model, target))
+        return false;
+    t->m = pipeline_lower(&t->c, target);
+    if (!test_data_read(t->c.arena, t->d, t->m, folder, &t->data))
+        return false;
+    if (t->o->via == VIA_JIT)
+        return run_jit(t);
+    const char *tmp = getenv("TMPDIR");
+    char work[4096];
+    snprintf(work, sizeof work, "%s/mlcc-verify-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(work)) {
+        diag_error(t->d, NOWHERE, "cannot make \"%s\": %s", work, strerror(errno));
+        return false;
+    }
+    t->work = work;
+    bool ok = run_built(t, folder);
+    nftw(work, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    return ok;
+}
+
+int verb_verify(const Options *o) {
+    Diag d = {.stream = stderr, .quiet = o->quiet};
+    Arena *a = arena_new();
+    const Target *target = o->via == VIA_JIT ? jit_native_target(a) : target_load(a, &d, o->target);
+    if (!target) {
+        arena_free(a);
+        return EXIT_USAGE;
+    }
+    int passed = 0;
+    for (int i = 0; i < o->n_operands; i++) {
+        const char *folder = o->operand[i];
+        Case t = {.o = o, .d = &d};
+        d.file = folder;
+        bool ok = verify_case(&t, folder, target);
+        passed += ok;
+        if (ok)
+            printf("%s: passed, largest error %.3g of the tolerance\n", folder, t.worst);
+        else
+            printf("%s: failed\n", folder);
+        fflush(stdout);
+        pipeline_close(&t.c);
+    }
+    if (o->n_operands > 1)
+        printf("%d passed, %d failed\n", passed, o->n_operands - passed);
+    arena_free(a);
+    return fflush(stdout) || passed < o->n_operands ? EXIT_FAILED : EXIT_DONE;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mlcc: compiles ONNX models to C or machine code. Finds the verb; the rest is in driver/. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver/options.h"
+#include "driver/version.h"
+
+static const Verb verbs[] = {
+    {"", "[options] MODEL.onnx -o FILE", "Compile a model to C (FILE.c and FILE.h) or to machine code (.o .s .ll).", 1, 1,
+     verb_compile},
+    {"check", "[options] MODEL.onnx", "Report whether mlcc supports a model, and what it will cost.", 1, 1, verb_check},
+    {"run", "[options] MODEL.onnx [INPUT.npy|.pb]...", "Execute a model on this machine.", 1, -1, verb_run},
+    {"verify", "[options] CASE_DIR...", "Compile, build and run ONNX test cases; compare with their stored outputs.", 1, -1,
+     verb_verify},
+};
+
+int main(int argc, char **argv) {
+    const Verb *verb = &verbs[0];
+    if (argc > 1 && (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V"))) {
+        puts("mlcc " MLCC_VERSION);
+        return fflush(stdout) ? EXIT_FAILED : EXIT_DONE;
+    }
+    for (size_t i = 1; argc > 1 && i < sizeof verbs / sizeof *verbs; i++)
+        if (!strcmp(argv[1], verbs[i].name))
+            verb = &verbs[i];
+    if (*verb->name) {
+        argc--;
+        argv++;
+    }
+    Options options;
+    int status = options_parse(verb, argc, argv, &options);
+    if (status < 0)
+        status = verb->run(&options);
+    for (int i = 0; i < options.n_dims; i++)
+        free((char *)(uintptr_t)options.dims[i].name);
+    free(options.dims);
+    return status;
+}
