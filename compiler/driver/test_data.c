@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "driver/execute.h"
@@ -105,6 +106,10 @@ bool tensor_close(const Tensor *got, const Tensor *want, double rtol, double ato
         if (got->dim[i] != want->dim[i])
             return false;
     double largest = 0, off = 0;
+    if (want->count && !memcmp(got->bytes, want->bytes, (size_t)want->count * (size_t)dtype_size(want->dtype))) {
+        *worst = 0;
+        return true;
+    }
     for (int64_t i = 0; i < want->count; i++) {
         double w = fabs(tensor_at(want, i));
         if (isfinite(w) && w > largest)
