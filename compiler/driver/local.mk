@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+libmlcc_a_SOURCES += \
+	compiler/driver/check.c \
+	compiler/driver/compile.c \
+	compiler/driver/compile.h \
+	compiler/driver/execute.h \
+	compiler/driver/options.c \
+	compiler/driver/options.h \
+	compiler/driver/pipeline.c \
+	compiler/driver/pipeline.h \
+	compiler/driver/run.c \
+	compiler/driver/target.h \
+	compiler/driver/tensor_file.c \
+	compiler/driver/tensor_file.h \
+	compiler/driver/test_data.c \
+	compiler/driver/test_data.h \
+	compiler/driver/verify.c \
+	compiler/driver/version.h

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+libmlcc_a_SOURCES += \
+	compiler/frontend/frontend.h
+
+# The wire format, generated; its code is not held to our warnings.
+ONNX_PB = compiler/frontend/onnx.pb-c.c compiler/frontend/onnx.pb-c.h
+BUILT_SOURCES += $(ONNX_PB)
+CLEANFILES += $(ONNX_PB)
+EXTRA_DIST += compiler/frontend/onnx.proto
+nodist_libonnxpb_a_SOURCES = $(ONNX_PB)
+libonnxpb_a_CFLAGS = -std=c11 -w $(SANITIZE)
+
+compiler/frontend/onnx.pb-c.h: compiler/frontend/onnx.pb-c.c
+compiler/frontend/onnx.pb-c.c: $(srcdir)/compiler/frontend/onnx.proto
+	@mkdir -p compiler/frontend
+	$(AM_V_GEN)$(PROTOC_C) --c_out=compiler/frontend --proto_path=$(srcdir)/compiler/frontend $<

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+libmlcc_a_SOURCES += \
+	compiler/graph/graph.c \
+	compiler/graph/graph.h

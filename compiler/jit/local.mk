@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+libmlcc_a_SOURCES += \
+	compiler/jit/jit.h

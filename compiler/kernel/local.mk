@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+libmlcc_a_SOURCES += \
+	compiler/kernel/affine.c \
+	compiler/kernel/build.c \
+	compiler/kernel/fold.c \
+	compiler/kernel/fold.h \
+	compiler/kernel/kernel.h \
+	compiler/kernel/kops.def \
+	compiler/kernel/schedule.h \
+	compiler/kernel/target.h

@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+# Text that generated code may include, and the shipped targets: embedded into the compiler.
+EMBEDDED_FILES =
+include compiler/support/embed.mk
