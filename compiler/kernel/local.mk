@@ -6,5 +6,9 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/fold.h \
 	compiler/kernel/kernel.h \
 	compiler/kernel/kops.def \
+	compiler/kernel/rewrite.c \
+	compiler/kernel/rewrite.h \
 	compiler/kernel/schedule.h \
-	compiler/kernel/target.h
+	compiler/kernel/simplify.c \
+	compiler/kernel/target.h \
+	compiler/kernel/text.c
