@@ -1,6 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
-	compiler/frontend/frontend.h
+	compiler/frontend/attrs.c \
+	compiler/frontend/external.c \
+	compiler/frontend/frontend.h \
+	compiler/frontend/function.c \
+	compiler/frontend/import.c \
+	compiler/frontend/import.h \
+	compiler/frontend/nodes.c \
+	compiler/frontend/order.c \
+	compiler/frontend/tensor.c \
+	compiler/frontend/upgrade.c \
+	compiler/frontend/wire.c \
+	compiler/frontend/wire.h
 
 # The wire format, generated; its code is not held to our warnings.
 ONNX_PB = compiler/frontend/onnx.pb-c.c compiler/frontend/onnx.pb-c.h
