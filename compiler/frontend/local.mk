@@ -8,8 +8,12 @@ libmlcc_a_SOURCES += \
 	compiler/frontend/import.h \
 	compiler/frontend/nodes.c \
 	compiler/frontend/order.c \
+	compiler/frontend/rewrite.c \
+	compiler/frontend/rewrite.h \
 	compiler/frontend/tensor.c \
 	compiler/frontend/upgrade.c \
+	compiler/frontend/upgrade.h \
+	compiler/frontend/upgrade_rules.c \
 	compiler/frontend/wire.c \
 	compiler/frontend/wire.h
 

@@ -94,18 +94,21 @@ static bool import_operator(Import *im, Scope *s, const Onnx__NodeProto *p, int6
     Arena *a = im->arena;
     Value **in = ARENA_ARRAY(a, Value *, p->n_input);
     const char **names = ARENA_ARRAY(a, const char *, p->n_output);
-    int nin, nout = 0;
+    int nin, nout = (int)p->n_output;
+    bool wanted = false;
     if (!resolve_inputs(im, s, p, in, &nin))
         return false;
-    for (size_t i = 0; i < p->n_output; i++) {
+    for (int i = 0; i < nout; i++) {
         if (*p->output[i]) {
             names[i] = value_name(im, s, p->output[i]);
-            nout = (int)i + 1;
+            wanted = true;
         }
     }
+    if (!wanted)
+        return true; /* nothing can come of it */
     const char *name = text_or_empty(p->name);
     if (!*name)
-        name = nout ? NULL : p->op_type;
+        name = NULL;
     else if (*s->prefix)
         name = arena_printf(a, "%s%.*s", s->prefix, MAX_NAME, name);
     Node *n = graph_node(s->graph, NULL, text_or_empty(p->domain), p->op_type, name, nin, in, nout, names);
