@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 # Text that generated code may include, and the shipped targets: embedded into the compiler.
-EMBEDDED_FILES =
+EMBEDDED_FILES = \
+	runtime/descriptor.h
 include compiler/support/embed.mk

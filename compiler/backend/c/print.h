@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pieces of the C printer. */
+#ifndef MLCC_BACKEND_C_PRINT_H
+#define MLCC_BACKEND_C_PRINT_H
+
+#include "backend/emit.h"
+#include "support/strmap.h"
+
+/* Helper functions that the printed kernels turn out to need; printed before them, each once. A name is a family and
+ * its types: "div_i32", "splat_f32x16". */
+typedef struct Helpers {
+    Arena *arena;
+    StrMap seen;
+    StrBuf types, text;
+} Helpers;
+
+/* C type of values: "float", "f32x16" (declared on demand). */
+const char *c_type(Helpers *h, KType t);
+/* Requires a helper of a family for these types and returns its name. */
+const char *c_helper(Helpers *h, const char *family, KType t, DType from);
+/* Requires a memory type for unaligned vectors: "f32x16_u". */
+const char *c_memory_type(Helpers *h, KType t);
+
+/* One kernel as a static function, or one function of values. */
+void c_print_kernel(Helpers *h, StrBuf *out, const char *prefix, const KKernel *k);
+void c_print_func(Helpers *h, StrBuf *out, const char *prefix, const KFunc *f);
+
+/* Text inside a C comment: what would end it is broken up. */
+void c_print_comment_text(StrBuf *out, const char *s);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The generated translation unit: weights, kernels, the run function and the descriptor. */
+#include <ctype.h>
+#include <string.h>
+
+#include "backend/c/print.h"
+#include "backend/interface.h"
+
+enum { PER_LINE = 12 };
+
+static const char preamble[] =
+    "#if defined(__cplusplus)\n"
+    "#define MLCC_RESTRICT\n"
+    "#else\n"
+    "#define MLCC_RESTRICT restrict\n"
+    "#endif\n"
+    "#if defined(__GNUC__)\n"
+    "#define MLCC_ALIGN(n) __attribute__((aligned(n)))\n"
+    "#define MLCC_INLINE inline __attribute__((always_inline, unused))\n"
+    "#define MLCC_SECTION(s) __attribute__((section(s)))\n"
+    "#else\n"
+    "#define MLCC_ALIGN(n)\n"
+    "#define MLCC_INLINE inline\n"
+    "#define MLCC_SECTION(s)\n"
+    "#endif\n"
+    "#if defined(__SSE2__)\n"
+    "#include <immintrin.h>\n"
+    "#elif defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)\n"
+    "#include <arm_mve.h>\n"
+    "#elif defined(__ARM_NEON)\n"
+    "#include <arm_neon.h>\n"
+    "#endif\n\n";
+
+/* --- weights as text: 32-bit words, which every compiler reads fast --- */
+
+typedef struct Words {
+    FILE *f;
+    int column;
+    uint32_t word;
+    int bytes;
+} Words;
+
+static void put_word(Words *w) {
+    char text[16], *p = text + sizeof text;
+    uint32_t x = w->word;
+    *--p = ',';
+    if (x < 10000) {
+        do
+            *--p = (char)('0' + x % 10);
+        while (x /= 10);
+    } else {
+        do
+            *--p = "0123456789abcdef"[x & 15];
+        while (x >>= 4);
+        *--p = 'x';
+        *--p = '0';
+    }
+    fwrite(p, 1, (size_t)(text + sizeof text - p), w->f);
+    if (++w->column % PER_LINE == 0)
+        fputc('\n', w->f);
+    w->word = 0;
+    w->bytes = 0;
+}
+
+static void write_words(void *to, const void *data, size_t n) {
+    Words *w = to;
+    const unsigned char *p = data;
+    for (size_t i = 0; i < n; i++) {
+        w->word |= (uint32_t)p[i] << (8 * w->bytes);
+        if (++w->bytes == 4)
+            put_word(w);
+    }
+}
+
+static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
+
+static void print_weights_array(FILE *f, const KBuffer *b, const EmitOptions *o) {
+    StrBuf comment = {0};
+    c_print_comment_text(&comment, b->onnx_name ? b->onnx_name : b->name);
+    int64_t words = (buffer_bytes(b) + 3) / 4;
+    fprintf(f, "/* %s: %lld of %s */\nstatic const MLCC_ALIGN(64) ", sb_text(&comment), (long long)b->count, dtype_name(b->dtype));
+    if (o->weights_section)
+        fprintf(f, "MLCC_SECTION(\"%s\") ", o->weights_section);
+    fprintf(f, "union {\n    uint32_t word[%lld];\n    %s element[%lld];\n} %s_%s = {{\n", (long long)(words ? words : 1),
+            dtype_c(b->dtype), (long long)(b->count ? b->count : 1), o->prefix, b->name);
+    Words w = {.f = f};
+    if (!words)
+        put_word(&w);
+    interface_const_bytes(b, write_words, &w);
+    if (w.bytes)
+        put_word(&w);
+    fputs("}};\n\n", f);
+    sb_free(&comment);
+}
+
+static void print_weights(FILE *f, const KModule *m, const EmitOptions *o) {
+    if (o->weights == WEIGHTS_C) {
+        for (int i = 0; i < m->buffers.len; i++)
+            if (m->buffers.data[i]->kind == KBUF_CONST)
+                print_weights_array(f, m->buffers.data[i], o);
+    } else if (o->weights == WEIGHTS_INCBIN && interface_weights_size(m)) {
+        fprintf(f,
+                "#if defined(__APPLE__)\n"
+                "__asm__(\".const_data\\n.p2align 6\\n.globl _%s_weights\\n_%s_weights:\\n.incbin \\\"%s\\\"\\n.text\\n\");\n"
+                "#else\n"
+                "__asm__(\".pushsection %s,\\\"a\\\"\\n.p2align 6\\n.globl %s_weights\\n.hidden %s_weights\\n%s_weights:\\n\"\n"
+                "        \".incbin \\\"%s\\\"\\n.popsection\\n\");\n"
+                "#endif\n"
+                "extern const unsigned char %s_weights[%lld];\n\n",
+                o->prefix, o->prefix, o->weights_name, o->weights_section ? o->weights_section : ".rodata", o->prefix, o->prefix,
+                o->prefix, o->weights_name, o->prefix, (long long)interface_weights_size(m));
+    }
+}
+
+/* --- kernels --- */
+
+static void print_kernels(FILE *f, Arena *a, const KModule *m, const EmitOptions *o) {
+    Helpers h = {.arena = a};
+    StrBuf body = {0};
+    for (int i = 0; i < m->funcs.len; i++)
+        c_print_func(&h, &body, o->prefix, m->funcs.data[i]);
+    for (int i = 0; i < m->kernels.len; i++)
+        c_print_kernel(&h, &body, o->prefix, m->kernels.data[i]);
+    fputs(sb_text(&h.types), f);
+    fputs(h.types.len ? "\n" : "", f);
+    fputs(sb_text(&h.text), f);
+    fputs(h.text.len ? "\n" : "", f);
+    fputs(sb_text(&body), f);
+    sb_free(&h.types);
+    sb_free(&h.text);
+    sb_free(&body);
+}
+
+/* --- the run function --- */
+
+static const char *pointer_text(Arena *a, const KModule *m, const KArg *arg, const KParam *p, const EmitOptions *o) {
+    const KBuffer *b = arg->buffer;
+    const char *c = dtype_c(p->dtype), *constant = p->written ? "" : "const ";
+    int64_t at = arg->offset * dtype_size(p->dtype);
+    const char *offset = arg->offset ? arena_printf(a, " + %lld", (long long)arg->offset) : "";
+    switch (b->kind) {
+    case KBUF_INPUT:
+    case KBUF_OUTPUT: return arena_printf(a, "%s%s", b->name, offset);
+    case KBUF_CONST:
+        if (o->weights == WEIGHTS_C)
+            return arena_printf(a, "%s_%s.element%s", o->prefix, b->name, offset);
+        at += interface_weights_offset(m, b);
+        return arena_printf(a, "(const %s *)(const void *)(%s + %lld)", c,
+                            o->weights == WEIGHTS_BIN ? "weight_bytes" : arena_printf(a, "%s_weights", o->prefix), (long long)at);
+    default:
+        return arena_printf(a, "(%s%s *)(%svoid *)(memory + %lld)", constant, c, constant, (long long)(b->arena_offset + at));
+    }
+}
+
+static bool uses_kind(const KModule *m, KBufferKind kind) {
+    for (int i = 0; i < m->calls.len; i++)
+        for (int k = 0; k < m->calls.data[i].kernel->params.len; k++)
+            if (m->calls.data[i].arg[k].buffer->kind == kind)
+                return true;
+    return false;
+}
+
+static bool buffer_is_used(const KModule *m, const KBuffer *b) {
+    for (int i = 0; i < m->calls.len; i++)
+        for (int k = 0; k < m->calls.data[i].kernel->params.len; k++)
+            if (m->calls.data[i].arg[k].buffer == b)
+                return true;
+    return false;
+}
+
+static void print_run(FILE *f, Arena *a, const KModule *m, const EmitOptions *o) {
+    const char *upper = interface_upper(a, o->prefix);
+    bool arena = uses_kind(m, KBUF_ARENA), weights = o->weights == WEIGHTS_BIN && uses_kind(m, KBUF_CONST);
+    if (o->static_arena && arena)
+        fprintf(f, "static MLCC_ALIGN(%s_ARENA_ALIGN) unsigned char %s_arena[%s_ARENA_SIZE];\n\n", upper, o->prefix, upper);
+    fprintf(f, "%s {\n", interface_prototype(a, m, o));
+    if (arena)
+        fprintf(f, "    unsigned char *const memory = %s;\n",
+                o->static_arena ? arena_printf(a, "%s_arena", o->prefix) : "(unsigned char *)arena");
+    else if (!o->static_arena)
+        fputs("    (void)arena;\n", f);
+    if (weights)
+        fputs("    const unsigned char *const weight_bytes = (const unsigned char *)weights;\n", f);
+    else if (o->weights == WEIGHTS_BIN)
+        fputs("    (void)weights;\n", f);
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if ((b->kind == KBUF_INPUT || b->kind == KBUF_OUTPUT) && !buffer_is_used(m, b))
+            fprintf(f, "    (void)%s;\n", b->name);
+    }
+    for (int i = 0; i < m->calls.len; i++) {
+        const KCall *c = &m->calls.data[i];
+        char *call = arena_printf(a, "    %s_%s(", o->prefix, c->kernel->name);
+        for (int k = 0; k < c->kernel->params.len; k++)
+            call = arena_printf(a, "%s%s%s", call, k ? ", " : "", pointer_text(a, m, &c->arg[k], c->kernel->params.data[k], o));
+        fprintf(f, "%s);\n", call);
+    }
+    fputs("    return 0;\n}\n\n", f);
+}
+
+/* --- the descriptor --- */
+
+static void print_string(FILE *f, const char *s) {
+    fputc('"', f);
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            fprintf(f, "\\%c", c);
+        else if (c < 32 || c > 126 || c == '?')
+            fprintf(f, "\\%03o", c);
+        else
+            fputc(c, f);
+    }
+    fputc('"', f);
+}
+
+static int print_tensors(FILE *f, const KModule *m, const EmitOptions *o, KBufferKind kind, const char *what) {
+    int n = 0;
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind != kind)
+            continue;
+        fprintf(f, "static const int64_t %s_%s_dim_%d[] = {", o->prefix, what, n++);
+        for (int k = 0; k < b->rank; k++)
+            fprintf(f, "%s%lld", k ? ", " : "", (long long)b->dim[k]);
+        fputs(b->rank ? "};\n" : "0};\n", f);
+    }
+    if (!n)
+        return 0;
+    fprintf(f, "static const struct mlcc_tensor %s_%s[] = {\n", o->prefix, what);
+    n = 0;
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind != kind)
+            continue;
+        fputs("    {", f);
+        print_string(f, b->onnx_name);
+        fprintf(f, ", %d, %d, %s_%s_dim_%d, %lld},\n", dtype_to_onnx(b->dtype), b->rank, o->prefix, what, n++, (long long)buffer_bytes(b));
+    }
+    fputs("};\n\n", f);
+    return n;
+}
+
+static void print_descriptor(FILE *f, Arena *a, const KModule *m, const EmitOptions *o) {
+    int in = print_tensors(f, m, o, KBUF_INPUT, "input"), out = print_tensors(f, m, o, KBUF_OUTPUT, "output");
+    fprintf(f, "static int %s_run_any(const void *const *input, void *const *output, const void *weights, void *arena) {\n", o->prefix);
+    if (o->weights != WEIGHTS_BIN)
+        fputs("    (void)weights;\n", f);
+    if (o->static_arena)
+        fputs("    (void)arena;\n", f);
+    if (!in)
+        fputs("    (void)input;\n", f);
+    if (!out)
+        fputs("    (void)output;\n", f);
+    fprintf(f, "    return %s_run(", o->prefix);
+    int ni = 0, no = 0;
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind == KBUF_INPUT)
+            fprintf(f, "%s(const %s *)input[%d]", ni + no ? ", " : "", dtype_c(b->dtype), ni), ni++;
+        else if (b->kind == KBUF_OUTPUT)
+            fprintf(f, "%s(%s *)output[%d]", ni + no ? ", " : "", dtype_c(b->dtype), no), no++;
+    }
+    fprintf(f, "%s%s);\n}\n\n", o->weights == WEIGHTS_BIN ? ", weights" : "", o->static_arena ? "" : ", arena");
+    const char *upper = interface_upper(a, o->prefix);
+    fprintf(f, "const struct mlcc_model %s_model = {\n    ", o->prefix);
+    print_string(f, m->model_name);
+    fputs(", ", f);
+    print_string(f, o->generator);
+    fprintf(f, ", %d, %d, %s%s, %s%s,\n    %s, %s_ARENA_ALIGN, 0, %lld, %s_run_any,\n};\n", in, out, in ? o->prefix : "0",
+            in ? "_input" : "", out ? o->prefix : "0", out ? "_output" : "",
+            o->static_arena ? "0" : arena_printf(a, "%s_ARENA_SIZE", upper), upper,
+            o->weights == WEIGHTS_BIN ? (long long)interface_weights_size(m) : 0LL, o->prefix);
+}
+
+bool emit_c(Diag *d, const KModule *plain, const KModule *vector, const EmitOptions *o, FILE *c, FILE *weights) {
+    Arena *a = arena_new();
+    StrBuf name = {0};
+    c_print_comment_text(&name, plain->model_name);
+    fprintf(c, "/* %s, compiled by %s %s */\n#include \"%s\"\n\n#include <string.h>\n\n%s", *sb_text(&name) ? sb_text(&name) : "A model",
+            o->generator, o->options, o->header_name, preamble);
+    sb_free(&name);
+    print_weights(c, plain, o);
+    if (vector) {
+        fprintf(c, "#if defined(__GNUC__) && (%s)\n\n", o->target->c_guard);
+        print_kernels(c, a, vector, o);
+        fputs("#else\n\n", c);
+    }
+    print_kernels(c, a, plain, o);
+    if (vector) {
+        fputs("#endif\n\n", c);
+        fprintf(c, "#if defined(__GNUC__) && (%s)\n\n", o->target->c_guard);
+        print_run(c, a, vector, o);
+        fputs("#else\n\n", c);
+    }
+    print_run(c, a, plain, o);
+    if (vector)
+        fputs("#endif\n\n", c);
+    print_descriptor(c, a, plain, o);
+    arena_free(a);
+    if (ferror(c)) {
+        diag_error(d, NOWHERE, "cannot write the C file");
+        return false;
+    }
+    return o->weights == WEIGHTS_C || emit_weights(d, plain, weights);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The generated interface: names, prototype, header, weights file. */
+#include "backend/interface.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/c/print.h"
+#include "support/embed.h"
+
+enum { WEIGHTS_ALIGN = 64 };
+
+const char *interface_upper(Arena *a, const char *prefix) {
+    char *s = arena_strdup(a, prefix);
+    for (char *p = s; *p; p++)
+        *p = (char)toupper((unsigned char)*p);
+    return s;
+}
+
+static const char *shape_text(Arena *a, const KBuffer *b) {
+    const char *s = "";
+    for (int i = 0; i < b->rank; i++)
+        s = arena_printf(a, "%s%s%lld", s, i ? "*" : "", (long long)b->dim[i]);
+    return b->count && b->rank ? s : "1";
+}
+
+const char *interface_prototype(Arena *a, const KModule *m, const EmitOptions *o) {
+    char *s = arena_printf(a, "int %s_run(", o->prefix);
+    const char *comma = "";
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind != KBUF_INPUT && b->kind != KBUF_OUTPUT)
+            continue;
+        s = arena_printf(a, "%s%s%s%s %s[%s]", s, comma, b->kind == KBUF_INPUT ? "const " : "", dtype_c(b->dtype), b->name,
+                         shape_text(a, b));
+        comma = ", ";
+    }
+    if (o->weights == WEIGHTS_BIN) {
+        s = arena_printf(a, "%s%sconst void *weights", s, comma);
+        comma = ", ";
+    }
+    if (!o->static_arena)
+        return arena_printf(a, "%s%svoid *arena)", s, comma);
+    return arena_printf(a, "%s%s)", s, *comma ? "" : "void");
+}
+
+/* --- weights --- */
+
+typedef struct Reader {
+    const KBuffer *b;
+    void (*put)(void *to, const void *data, size_t n);
+    void *to;
+} Reader;
+
+static void read_axis(const Reader *r, int axis, const char *p) {
+    const KData *d = &r->b->data;
+    size_t size = (size_t)dtype_size(r->b->dtype);
+    if (axis == d->rank) {
+        r->put(r->to, p, size);
+        return;
+    }
+    if (axis == d->rank - 1 && d->stride[axis] == 1) {
+        r->put(r->to, p, (size_t)d->dim[axis] * size);
+        return;
+    }
+    for (int64_t i = 0; i < d->dim[axis]; i++)
+        read_axis(r, axis + 1, p + (size_t)(i * d->stride[axis]) * size);
+}
+
+void interface_const_bytes(const KBuffer *b, void (*put)(void *to, const void *data, size_t n), void *to) {
+    Reader r = {b, put, to};
+    if (b->count)
+        read_axis(&r, 0, b->data.bytes);
+}
+
+static int64_t padded_size(const KBuffer *b) {
+    int64_t n = b->count * dtype_size(b->dtype);
+    return (n + WEIGHTS_ALIGN - 1) / WEIGHTS_ALIGN * WEIGHTS_ALIGN;
+}
+
+int64_t interface_weights_offset(const KModule *m, const KBuffer *wanted) {
+    int64_t at = 0;
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b == wanted)
+            break;
+        if (b->kind == KBUF_CONST)
+            at += padded_size(b);
+    }
+    return at;
+}
+
+int64_t interface_weights_size(const KModule *m) { return interface_weights_offset(m, NULL); }
+
+static void write_file(void *to, const void *data, size_t n) { fwrite(data, 1, n, to); }
+
+bool emit_weights(Diag *d, const KModule *m, FILE *f) {
+    static const char zeros[WEIGHTS_ALIGN];
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind != KBUF_CONST)
+            continue;
+        interface_const_bytes(b, write_file, f);
+        fwrite(zeros, 1, (size_t)(padded_size(b) - b->count * dtype_size(b->dtype)), f);
+    }
+    if (ferror(f))
+        diag_error(d, NOWHERE, "cannot write the weights file");
+    return !ferror(f);
+}
+
+/* --- header --- */
+
+static void print_interface_comment(FILE *f, Arena *a, const KModule *m) {
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind != KBUF_INPUT && b->kind != KBUF_OUTPUT)
+            continue;
+        StrBuf name = {0};
+        c_print_comment_text(&name, b->onnx_name);
+        const char *shape = "";
+        for (int k = 0; k < b->rank; k++)
+            shape = arena_printf(a, "%s%s%lld", shape, k ? "," : "", (long long)b->dim[k]);
+        fprintf(f, " *   %s  %s: \"%s\", %s[%s]\n", b->kind == KBUF_INPUT ? "in " : "out", b->name, sb_text(&name),
+                dtype_name(b->dtype), shape);
+        sb_free(&name);
+    }
+}
+
+bool emit_header(Diag *d, const KModule *m, const EmitOptions *o, FILE *h) {
+    Arena *a = arena_new();
+    const char *upper = interface_upper(a, o->prefix);
+    char *descriptor = embedded_text(embedded_find("runtime/descriptor.h"));
+    StrBuf name = {0};
+    c_print_comment_text(&name, m->model_name);
+    fprintf(h, "/* %s, compiled by %s %s */\n", *sb_text(&name) ? sb_text(&name) : "A model", o->generator, o->options);
+    fprintf(h, "#ifndef %s_MLCC_H\n#define %s_MLCC_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n", upper, upper);
+    fprintf(h, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
+    if (o->static_arena)
+        fprintf(h, "/* Bytes of scratch memory inside the code. */\n");
+    else
+        fprintf(h, "/* Bytes of scratch memory that the caller provides, and their alignment. */\n");
+    fprintf(h, "#define %s_ARENA_SIZE %lld\n#define %s_ARENA_ALIGN %d\n", upper, (long long)m->arena_size, upper, m->arena_align);
+    if (o->weights == WEIGHTS_BIN)
+        fprintf(h, "/* Bytes of %s, to be passed as weights, aligned to 64. */\n#define %s_WEIGHTS_SIZE %lld\n", o->weights_name, upper,
+                (long long)interface_weights_size(m));
+    fprintf(h, "\n/* Runs the model and returns 0. Row-major tensors:\n");
+    print_interface_comment(h, a, m);
+    fprintf(h, " * Writes nothing but the outputs%s. */\n%s;\n\n", o->static_arena ? " and its own arena: one call at a time" : " and the arena",
+            interface_prototype(a, m, o));
+    fprintf(h, "%s\nextern const struct mlcc_model %s_model;\n\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n", descriptor, o->prefix);
+    sb_free(&name);
+    free(descriptor);
+    arena_free(a);
+    if (ferror(h))
+        diag_error(d, NOWHERE, "cannot write the header");
+    return !ferror(h);
+}
