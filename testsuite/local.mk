@@ -1,1 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
+# make check runs every program and script of CHECKS and ends with the sum "N passed, N failed, N skipped".
+#
+# A new test is one line: a Check program testsuite/unit/test_x.c is "UNIT_TESTS += testsuite/unit/test_x"; a script is
+# "CHECKS += testsuite/kind/script.sh". make check CHECKS=... runs only those named.
+UNIT_TESTS =
+CHECKS =
+LDADD = libmlcc.a libonnxpb.a $(MLCC_LIBS) $(CHECK_LIBS)
+
+include testsuite/unit/local.mk
+
+check_PROGRAMS =
+if HAVE_CHECK
+check_PROGRAMS += $(UNIT_TESTS)
+CHECKS += $(UNIT_TESTS)
+endif
+
+EXTRA_DIST += testsuite/collect testsuite/lib.sh
+
+CHECK_ENVIRONMENT = SRC='$(abs_srcdir)' MLCC='$(abs_builddir)/mlcc$(EXEEXT)' CC='$(CC)' CLANG='$(CLANG)' \
+    PYTHON='$(PYTHON)' CK_DEFAULT_TIMEOUT=60
+
+check-local: mlcc$(EXEEXT)
+	@$(CHECK_ENVIRONMENT) sh $(srcdir)/testsuite/collect $(abs_srcdir) $(CHECKS)
+
+# All that make check builds, without running it.
+check-build: all $(check_PROGRAMS)
+.PHONY: check-build
+
+clean-local:
+	-rm -rf testsuite/log testsuite/work

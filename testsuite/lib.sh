@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# For test scripts: counting, and where things are. Sourced with $0 in testsuite/KIND/.
+#
+#     . "$(dirname "$0")/../lib.sh"
+#     case_ok NAME COMMAND...     COMMAND exits 0
+#     pass NAME / fail NAME WHY / skip NAME WHY
+#     finish KIND                 prints the counts and exits
+#
+# make check sets MLCC (the compiler), SRC (the source folder), CC, CLANG and PYTHON; a script run by hand takes ./mlcc
+# and its own place. $work is a folder of the script's own, in the build folder and empty at the start.
+LC_ALL=C
+export LC_ALL
+SRC=${SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
+MLCC=${MLCC:-$PWD/mlcc}
+CC=${CC:-gcc}
+PYTHON=${PYTHON:-python3}
+work=$PWD/testsuite/work/$(basename "$(dirname "$0")")-$(basename "$0" .sh)
+rm -rf "$work"
+mkdir -p "$work"
+n_passed=0 n_failed=0 n_skipped=0
+
+pass() {
+    n_passed=$((n_passed + 1))
+    echo "ok   $1"
+}
+
+fail() {
+    n_failed=$((n_failed + 1))
+    echo "FAIL $1: $2" | tr '\n' ' '
+    echo
+}
+
+skip() {
+    n_skipped=$((n_skipped + 1))
+    echo "SKIP $1: $2"
+}
+
+case_ok() {
+    name=$1
+    shift
+    if "$@" >"$work/out" 2>"$work/err" </dev/null; then
+        pass "$name"
+    else
+        fail "$name" "status $?: $(tail -n 3 "$work/err")"
+    fi
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+finish() {
+    [ $n_failed -ne 0 ] || rm -rf "$work"
+    echo "$1: $n_passed passed, $n_failed failed, $n_skipped skipped"
+    [ $n_failed -eq 0 ]
+    exit
+}
