@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
+	compiler/ops/elementwise.c \
+	compiler/ops/families.h \
+	compiler/ops/infer.c \
 	compiler/ops/lower.c \
 	compiler/ops/lower.h \
 	compiler/ops/lower_graph.c \

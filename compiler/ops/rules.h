@@ -5,7 +5,7 @@
 
 #include "ops/lower.h"
 
-/* Declares an operator's functions: rules come in these four shapes. */
+/* An operator's functions come in these four shapes. */
 #define INFER(name) bool name(Node *n)
 #define ELEMENT(name) KValue *name(Lower *l, const Node *n, const KIndex *idx)
 #define LOWER(name) void name(Lower *l, const Node *n)
@@ -23,9 +23,20 @@ bool infer_axis(const Node *n, int64_t axis, int rank, bool end, int *out);
 int infer_broadcast(const Node *n, int rank_x, const int64_t *x, int rank_y, const int64_t *y, int64_t *out);
 /* The elements of an integer constant input in the arena; false, reported, where it is not constant. n_out entries. */
 bool infer_ints(const Node *n, int input, const int64_t **out, int *n_out);
-/* Input i present and of one of the types in a NONE-terminated list. */
+/* An INTS attribute of exactly count entries within least .. most; `otherwise` in each where it is absent. */
+bool infer_ints_attr(const Node *n, const char *name, int count, int64_t least, int64_t most, int64_t otherwise, int64_t *out);
+/* Input i of one of the types in a NONE-terminated list; a number; a floating-point number; present at all. */
 bool infer_type_in(const Node *n, int i, const DType *allowed);
-INFER(infer_same);      /* output 0 as input 0 */
-INFER(infer_elementwise); /* broadcast of all inputs, type of input 0, all of one type */
+bool infer_numeric(const Node *n, int i);
+bool infer_float(const Node *n, int i);
+bool infer_present(const Node *n, int i);
+bool infer_one_type(const Node *n);           /* all inputs of input 0's type */
+bool infer_broadcast_all(Node *n, DType t);   /* output 0: the broadcast of all inputs */
+INFER(infer_same);                            /* output 0 as input 0 */
+INFER(infer_elementwise);                     /* broadcast of all inputs, all of one type */
+
+/* --- the operators, by file; ops.def says what belongs to what --- */
+
+#include "ops/families.h"
 
 #endif
