@@ -38,7 +38,7 @@ static const FileMap *map_once(Import *im, const char *location) {
     for (int i = 0; i < im->files->list.len; i++)
         if (!strcmp(im->files->list.data[i].path, path))
             return &im->files->list.data[i].map;
-    ModelFile f = {.path = path};
+    ModelFile f = {.path = path, .external = true};
     if (!file_map(im->diag, path, &f.map))
         return NULL;
     VEC_PUSH(im->arena, &im->files->list, f);

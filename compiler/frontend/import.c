@@ -179,7 +179,7 @@ Graph *graph_import(Import *im, Scope *parent, Place at, const Onnx__GraphProto 
     return good ? g : NULL;
 }
 
-static bool check_opsets(Import *im, const Onnx__ModelProto *p, size_t n, Onnx__OperatorSetIdProto *const *opset) {
+static bool check_opsets(Import *im, size_t n, Onnx__OperatorSetIdProto *const *opset) {
     for (size_t i = 0; i < n; i++) {
         const char *domain = text_or_empty(opset[i]->domain);
         int64_t newest = upgrade_newest(domain), version = opset[i]->version;
@@ -189,7 +189,6 @@ static bool check_opsets(Import *im, const Onnx__ModelProto *p, size_t n, Onnx__
             return false;
         }
     }
-    (void)p;
     return true;
 }
 
@@ -206,9 +205,9 @@ static bool check_model(Import *im, const Onnx__ModelProto *p) {
         return false;
     }
     for (size_t i = 0; i < p->n_functions; i++)
-        if (!check_opsets(im, p, p->functions[i]->n_opset_import, p->functions[i]->opset_import))
+        if (!check_opsets(im, p->functions[i]->n_opset_import, p->functions[i]->opset_import))
             return false;
-    return check_opsets(im, p, p->n_opset_import, p->opset_import);
+    return check_opsets(im, p->n_opset_import, p->opset_import);
 }
 
 static bool import_model(Import *im, const Onnx__ModelProto *p, Model *m) {
@@ -270,6 +269,13 @@ Model *frontend_import(Arena *a, Diag *d, const char *path, const ImportOptions 
     return import_mapped(a, d, path, f.map.data, f.map.size, options, files);
 }
 
+const char *frontend_file(const Model *m, int i) {
+    for (int k = 0; k < m->files->list.len; k++)
+        if (m->files->list.data[k].external && i-- == 0)
+            return m->files->list.data[k].path;
+    return NULL;
+}
+
 void frontend_close(Model *m) {
     for (int i = 0; i < m->files->list.len; i++)
         file_unmap(&m->files->list.data[i].map);
@@ -280,18 +286,20 @@ Value *frontend_read_tensor(Arena *a, Diag *d, const char *path) {
     FileMap map;
     if (!file_map(d, path, &map))
         return NULL;
-    Import im = {.arena = a, .diag = d, .path = path, .files = ARENA_NEW(a, struct ModelFiles)};
+    Diag own = *d; /* the place is this file, not the model */
+    own.file = path;
+    Import im = {.arena = a, .diag = &own, .path = path, .files = ARENA_NEW(a, struct ModelFiles)};
     Value *v = NULL;
     Tensor t;
-    const char *what = arena_printf(a, "\"%s\"", path);
-    ProtobufCMessage *m = wire_unpack(a, d, &onnx__tensor_proto__descriptor, map.data, map.size, &im.tensors);
+    ProtobufCMessage *m = wire_unpack(a, &own, &onnx__tensor_proto__descriptor, map.data, map.size, &im.tensors);
     const Onnx__TensorProto *p = (const Onnx__TensorProto *)(const void *)m;
-    if (p && tensor_read(&im, NOWHERE, what, p, &t)) {
+    if (p && tensor_read(&im, NOWHERE, "the tensor", p, &t)) {
         t.data.bytes = arena_dup(a, t.data.bytes, t.data.size);
         v = tensor_value(a, text_or_empty(p->name), &t);
     }
     for (int i = 0; i < im.files->list.len; i++)
         file_unmap(&im.files->list.data[i].map);
     file_unmap(&map);
+    d->errors = own.errors;
     return v;
 }

@@ -15,6 +15,7 @@ typedef struct Call Call;
 typedef struct ModelFile {
     const char *path;
     FileMap map;
+    bool external; /* not the model itself */
 } ModelFile;
 
 struct ModelFiles {

@@ -13,7 +13,7 @@
 
 bool file_map(Diag *d, const char *path, FileMap *out) {
     *out = (FileMap){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not wait */
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0) {
         diag_error(d, NOWHERE, "cannot open \"%s\": %s", path, strerror(errno));
