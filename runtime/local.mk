@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Text that generated code may include, and the shipped targets: embedded into the compiler.
 EMBEDDED_FILES = \
-	runtime/descriptor.h
+	runtime/descriptor.h \
+	runtime/embedded.c \
+	runtime/main.c
 include compiler/support/embed.mk

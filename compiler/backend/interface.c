@@ -93,17 +93,28 @@ int64_t interface_weights_offset(const KModule *m, const KBuffer *wanted) {
 
 int64_t interface_weights_size(const KModule *m) { return interface_weights_offset(m, NULL); }
 
-static void write_file(void *to, const void *data, size_t n) { fwrite(data, 1, n, to); }
-
-bool emit_weights(Diag *d, const KModule *m, FILE *f) {
+void interface_weights_bytes(const KModule *m, void (*put)(void *to, const void *data, size_t n), void *to) {
     static const char zeros[WEIGHTS_ALIGN];
     for (int i = 0; i < m->buffers.len; i++) {
         const KBuffer *b = m->buffers.data[i];
         if (b->kind != KBUF_CONST)
             continue;
-        interface_const_bytes(b, write_file, f);
-        fwrite(zeros, 1, (size_t)(padded_size(b) - b->count * dtype_size(b->dtype)), f);
+        interface_const_bytes(b, put, to);
+        put(to, zeros, (size_t)(padded_size(b) - b->count * dtype_size(b->dtype)));
     }
+}
+
+int interface_count(const KModule *m, KBufferKind kind) {
+    int n = 0;
+    for (int i = 0; i < m->buffers.len; i++)
+        n += m->buffers.data[i]->kind == kind;
+    return n;
+}
+
+static void write_file(void *to, const void *data, size_t n) { fwrite(data, 1, n, to); }
+
+bool emit_weights(Diag *d, const KModule *m, FILE *f) {
+    interface_weights_bytes(m, write_file, f);
     if (ferror(f))
         diag_error(d, NOWHERE, "cannot write the weights file");
     return !ferror(f);

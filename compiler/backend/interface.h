@@ -15,5 +15,9 @@ void interface_const_bytes(const KBuffer *b, void (*put)(void *to, const void *d
 /* Where a constant lies in the weights file, and the file's size: constants in buffer order, each aligned to 64. */
 int64_t interface_weights_offset(const KModule *m, const KBuffer *b);
 int64_t interface_weights_size(const KModule *m);
+/* The bytes of that file, piece by piece. */
+void interface_weights_bytes(const KModule *m, void (*put)(void *to, const void *data, size_t n), void *to);
+/* How many inputs, outputs … the module has. */
+int interface_count(const KModule *m, KBufferKind kind);
 
 #endif

@@ -6,4 +6,7 @@ libmlcc_a_SOURCES += \
 	compiler/backend/c/function.c \
 	compiler/backend/c/helpers.c \
 	compiler/backend/c/print.h \
-	compiler/backend/c/unit.c
+	compiler/backend/c/programs.c \
+	compiler/backend/c/unit.c \
+	compiler/backend/c/words.c \
+	compiler/backend/c/words.h

@@ -4,9 +4,8 @@
 #include <string.h>
 
 #include "backend/c/print.h"
+#include "backend/c/words.h"
 #include "backend/interface.h"
-
-enum { PER_LINE = 12 };
 
 static const char preamble[] =
     "#if defined(__cplusplus)\n"
@@ -31,66 +30,21 @@ static const char preamble[] =
     "#include <arm_neon.h>\n"
     "#endif\n\n";
 
-/* --- weights as text: 32-bit words, which every compiler reads fast --- */
-
-typedef struct Words {
-    FILE *f;
-    int column;
-    uint32_t word;
-    int bytes;
-} Words;
-
-static void put_word(Words *w) {
-    char text[16], *p = text + sizeof text;
-    uint32_t x = w->word;
-    *--p = ',';
-    if (x < 10000) {
-        do
-            *--p = (char)('0' + x % 10);
-        while (x /= 10);
-    } else {
-        do
-            *--p = "0123456789abcdef"[x & 15];
-        while (x >>= 4);
-        *--p = 'x';
-        *--p = '0';
-    }
-    fwrite(p, 1, (size_t)(text + sizeof text - p), w->f);
-    if (++w->column % PER_LINE == 0)
-        fputc('\n', w->f);
-    w->word = 0;
-    w->bytes = 0;
-}
-
-static void write_words(void *to, const void *data, size_t n) {
-    Words *w = to;
-    const unsigned char *p = data;
-    for (size_t i = 0; i < n; i++) {
-        w->word |= (uint32_t)p[i] << (8 * w->bytes);
-        if (++w->bytes == 4)
-            put_word(w);
-    }
-}
-
 static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
 
 static void print_weights_array(FILE *f, const KBuffer *b, const EmitOptions *o) {
     StrBuf comment = {0};
     c_print_comment_text(&comment, b->onnx_name ? b->onnx_name : b->name);
-    int64_t words = (buffer_bytes(b) + 3) / 4;
     fprintf(f, "/* %s: %lld of %s */\nstatic const MLCC_ALIGN(64) ", sb_text(&comment), (long long)b->count, dtype_name(b->dtype));
+    sb_free(&comment);
     if (o->weights_section)
         fprintf(f, "MLCC_SECTION(\"%s\") ", o->weights_section);
-    fprintf(f, "union {\n    uint32_t word[%lld];\n    %s element[%lld];\n} %s_%s = {{\n", (long long)(words ? words : 1),
+    fprintf(f, "union {\n    uint64_t word[%lld];\n    %s element[%lld];\n} %s_%s = {{\n", (long long)words_count(buffer_bytes(b)),
             dtype_c(b->dtype), (long long)(b->count ? b->count : 1), o->prefix, b->name);
-    Words w = {.f = f};
-    if (!words)
-        put_word(&w);
-    interface_const_bytes(b, write_words, &w);
-    if (w.bytes)
-        put_word(&w);
+    Words w = words_begin(f);
+    interface_const_bytes(b, words_put, &w);
+    words_end(&w);
     fputs("}};\n\n", f);
-    sb_free(&comment);
 }
 
 static void print_weights(FILE *f, const KModule *m, const EmitOptions *o) {
