@@ -15,7 +15,7 @@ check_PROGRAMS += $(UNIT_TESTS)
 CHECKS += $(UNIT_TESTS)
 endif
 
-EXTRA_DIST += testsuite/collect testsuite/lib.sh
+EXTRA_DIST += testsuite/collect testsuite/lib.sh testsuite/op/old_opsets.py
 
 CHECK_ENVIRONMENT = SRC='$(abs_srcdir)' MLCC='$(abs_builddir)/mlcc$(EXEEXT)' CC='$(CC)' CLANG='$(CLANG)' \
     PYTHON='$(PYTHON)' CK_DEFAULT_TIMEOUT=60

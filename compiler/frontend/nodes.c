@@ -5,7 +5,7 @@
 
 #include "frontend/import.h"
 
-enum { MAX_NODES = 1000000, MAX_NAME = 200 };
+enum { MAX_NODES = 250000, MAX_NAME = 200 };
 
 Value scope_absent;
 

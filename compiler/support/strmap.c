@@ -31,7 +31,7 @@ void *strmap_get(const StrMap *m, const char *key) {
 
 void strmap_put(Arena *a, StrMap *m, const char *key, void *value) {
     if (2 * (m->len + 1) > m->cap) {
-        StrMap larger = {NULL, m->len, m->cap ? m->cap * 2 : 64};
+        StrMap larger = {NULL, m->len, m->cap ? m->cap * 2 : 16};
         larger.slot = ARENA_ARRAY(a, StrEntry, larger.cap);
         for (int i = 0; i < m->cap; i++)
             if (m->slot[i].key)

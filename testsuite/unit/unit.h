@@ -8,6 +8,7 @@
 
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static inline int unit_run(const char *name, Suite *suite) {
     SRunner *runner = srunner_create(suite);
@@ -16,6 +17,7 @@ static inline int unit_run(const char *name, Suite *suite) {
     TestResult **results = srunner_failures(runner);
     for (int i = 0; i < failed; i++)
         printf("FAIL %s, line %d: %s\n", tr_tcname(results[i]), tr_lno(results[i]), tr_msg(results[i]));
+    free(results);
     srunner_free(runner);
     printf("%s: %d passed, %d failed, 0 skipped\n", name, run - failed, failed);
     return failed != 0;
