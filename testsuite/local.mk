@@ -2,14 +2,18 @@
 # make check runs every program and script of CHECKS and ends with the sum "N passed, N failed, N skipped".
 #
 # A new test is one line: a Check program testsuite/unit/test_x.c is "UNIT_TESTS += testsuite/unit/test_x"; a script is
-# "CHECKS += testsuite/kind/script.sh". make check CHECKS=... runs only those named.
+# "CHECKS += testsuite/kind/script.sh"; a program that scripts use is "TEST_HELPERS += testsuite/kind/program".
+# make check CHECKS=... runs only those named.
 UNIT_TESTS =
 CHECKS =
+TEST_HELPERS =
 LDADD = libmlcc.a libonnxpb.a $(MLCC_LIBS) $(CHECK_LIBS)
 
 include testsuite/unit/local.mk
+include testsuite/cli/local.mk
+include testsuite/op/local.mk
 
-check_PROGRAMS =
+check_PROGRAMS = $(TEST_HELPERS)
 if HAVE_CHECK
 check_PROGRAMS += $(UNIT_TESTS)
 CHECKS += $(UNIT_TESTS)

@@ -1,0 +1,10 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Operators against the official ONNX cases. By hand, in the build folder: .../testsuite/op/op.sh [PART OF A NAME...]
+. "$(dirname "$0")/../lib.sh"
+if ! "$PYTHON" -c 'import onnx, numpy' 2>/dev/null; then
+    skip "operators" "$PYTHON has no onnx package (pip install onnx numpy)"
+    finish op
+fi
+PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$SRC/testsuite/op/run.py" "$MLCC" "$CC" "$SRC" "$work" "$@" || exit 1
+rm -rf "$work"
