@@ -197,11 +197,15 @@ void build_external(Built *b, Onnx__TensorProto *t, const char *key, const char 
     t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
 }
 
-Model *build_import_at(Built *b, const char *path, const ImportOptions *options) {
+void build_pack(Built *b) {
     free(b->bytes);
     b->size = onnx__model_proto__get_packed_size(&b->model);
     b->bytes = malloc(b->size + 1);
     onnx__model_proto__pack(&b->model, b->bytes);
+}
+
+Model *build_import_at(Built *b, const char *path, const ImportOptions *options) {
+    build_pack(b);
     Model *m = frontend_import_bytes(b->arena, &b->diag, path, b->bytes, b->size, options);
     fflush(b->diag.stream);
     return m;

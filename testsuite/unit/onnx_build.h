@@ -37,6 +37,8 @@ void build_attr_float(Built *b, Onnx__NodeProto *n, const char *name, float x);
 void build_external(Built *b, Onnx__TensorProto *t, const char *key, const char *value);
 void build_opset(Built *b, const char *domain, int64_t version);
 
+/* Packs into bytes and size. */
+void build_pack(Built *b);
 /* Packs and imports; the model is NULL after a diagnostic, which is then in b->said. */
 Model *build_import(Built *b, const ImportOptions *options);
 Model *build_import_at(Built *b, const char *path, const ImportOptions *options);
