@@ -3,6 +3,14 @@
 #ifndef MLCC_OPS_FAMILIES_H
 #define MLCC_OPS_FAMILIES_H
 
+/* conv.c */
+INFER(infer_conv);
+ELEMENT(element_conv);
+MACS(macs_conv);
+INFER(infer_conv_transpose);
+ELEMENT(element_conv_transpose);
+MACS(macs_conv_transpose);
+
 /* elementwise.c */
 INFER(infer_arithmetic);
 INFER(infer_float_unary);
@@ -87,5 +95,77 @@ ELEMENT(element_greater_equal);
 ELEMENT(element_and);
 ELEMENT(element_or);
 ELEMENT(element_xor);
+
+/* generate.c */
+INFER(infer_shape);
+INFER(infer_size);
+ELEMENT(element_shape);
+INFER(infer_constant_of_shape);
+ELEMENT(element_constant_of_shape);
+INFER(infer_range);
+ELEMENT(element_range);
+INFER(infer_one_hot);
+ELEMENT(element_one_hot);
+INFER(infer_eye_like);
+ELEMENT(element_eye_like);
+INFER(infer_trilu);
+ELEMENT(element_trilu);
+
+/* matmul.c */
+INFER(infer_matmul);
+ELEMENT(element_matmul);
+MACS(macs_matmul);
+INFER(infer_gemm);
+ELEMENT(element_gemm);
+MACS(macs_gemm);
+
+/* movement.c */
+INFER(infer_reshape);
+INFER(infer_flatten);
+INFER(infer_squeeze);
+INFER(infer_unsqueeze);
+ELEMENT(element_reshape);
+INFER(infer_transpose);
+ELEMENT(element_transpose);
+INFER(infer_slice);
+ELEMENT(element_slice);
+INFER(infer_split);
+LOWER(lower_split);
+INFER(infer_concat);
+LOWER(lower_concat);
+INFER(infer_gather);
+ELEMENT(element_gather);
+INFER(infer_gather_elements);
+ELEMENT(element_gather_elements);
+INFER(infer_gather_nd);
+ELEMENT(element_gather_nd);
+INFER(infer_expand);
+ELEMENT(element_expand);
+INFER(infer_tile);
+ELEMENT(element_tile);
+INFER(infer_pad);
+ELEMENT(element_pad);
+INFER(infer_depth_to_space);
+ELEMENT(element_depth_to_space);
+INFER(infer_space_to_depth);
+ELEMENT(element_space_to_depth);
+
+/* pool.c */
+INFER(infer_max_pool);
+INFER(infer_average_pool);
+INFER(infer_lp_pool);
+LOWER(lower_max_pool);
+ELEMENT(element_average_pool);
+ELEMENT(element_lp_pool);
+INFER(infer_global_pool);
+ELEMENT(element_global_average_pool);
+ELEMENT(element_global_lp_pool);
+ELEMENT(element_global_max_pool);
+
+/* quantize.c */
+INFER(infer_dequantize);
+ELEMENT(element_dequantize);
+INFER(infer_quantize);
+ELEMENT(element_quantize);
 
 #endif

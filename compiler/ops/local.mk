@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
+	compiler/ops/conv.c \
 	compiler/ops/elementwise.c \
 	compiler/ops/families.h \
+	compiler/ops/generate.c \
 	compiler/ops/infer.c \
 	compiler/ops/lower.c \
 	compiler/ops/lower.h \
 	compiler/ops/lower_graph.c \
 	compiler/ops/lower_state.h \
+	compiler/ops/matmul.c \
+	compiler/ops/movement.c \
 	compiler/ops/op.c \
 	compiler/ops/op.h \
 	compiler/ops/ops.def \
-	compiler/ops/rules.h
+	compiler/ops/pool.c \
+	compiler/ops/quantize.c \
+	compiler/ops/rules.h \
+	compiler/ops/window.c \
+	compiler/ops/window.h

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* QuantizeLinear and DequantizeLinear: one scale a tensor, an axis, or a block of an axis. */
+#include "ops/rules.h"
+
+static bool infer_scale(const Node *n) {
+    const Value *x = n->in[0], *s = n->in[1];
+    int64_t block = attr_int(n, "block_size", 0);
+    if (!infer_float(n, 1))
+        return false;
+    if (n->nin > 2 && n->in[2] && !value_same_shape(n->in[2], s))
+        return infer_error(n, "scale and zero point differ in shape");
+    if (s->rank == 0 || (s->rank == 1 && s->dim[0] == 1 && block == 0))
+        return true;
+    int axis;
+    if (!infer_axis(n, attr_int(n, "axis", 1), x->rank, false, &axis))
+        return false;
+    if (block < 0)
+        return infer_error(n, "attribute \"block_size\" is %lld", (long long)block);
+    if (block == 0)
+        return (s->rank == 1 && s->dim[0] == x->dim[axis]) || infer_error(n, "the scale must have one element, or one for each of axis %d", axis);
+    if (s->rank != x->rank)
+        return infer_error(n, "scale and input differ in rank");
+    for (int d = 0; d < x->rank; d++)
+        if (s->dim[d] != (d == axis ? (x->dim[d] + block - 1) / block : x->dim[d]))
+            return infer_error(n, "axis %d of the scale does not fit blocks of %lld", d, (long long)block);
+    return true;
+}
+
+/* The index of an element's scale. */
+static void scale_index(Lower *l, const Node *n, const KIndex *idx, KIndex *at) {
+    const Value *x = n->in[0], *s = n->in[1];
+    int64_t block = attr_int(n, "block_size", 0), axis = attr_int(n, "axis", 1);
+    axis += axis < 0 ? x->rank : 0;
+    if (block) {
+        for (int d = 0; d < x->rank; d++)
+            at[d] = d == axis ? kx_div(&l->b, idx[d], block) : idx[d];
+    } else {
+        at[0] = s->rank == 1 && s->dim[0] > 1 ? idx[axis] : kx_const(l->arena, 0);
+    }
+}
+
+INFER(infer_dequantize) {
+    static const DType allowed[] = {DT_I8, DT_U8, DT_I16, DT_U16, DT_I32, DT_NONE};
+    if (!infer_type_in(n, 0, allowed) || !infer_scale(n))
+        return false;
+    if (n->nin > 2 && n->in[2] && n->in[2]->dtype != n->in[0]->dtype)
+        return infer_error(n, "the zero point must have the input's type");
+    int64_t to = attr_int(n, "output_dtype", 0);
+    DType t = to ? dtype_from_onnx((int32_t)(to & 0xffff)) : n->in[1]->dtype;
+    if (!dtype_is_float(t))
+        return infer_error(n, "attribute \"output_dtype\" is not a floating-point type");
+    return infer_set(n, 0, t, n->in[0]->rank, n->in[0]->dim);
+}
+
+ELEMENT(element_dequantize) {
+    KIndex at[GRAPH_MAX_RANK];
+    KBuilder *b = &l->b;
+    scale_index(l, n, idx, at);
+    DType t = lower_compute_type(n->out[0]->dtype);
+    KValue *x = kb_cast(b, lower_load(l, n, 0, idx), DT_I32), *scale = kb_cast(b, lower_load(l, n, 1, at), t);
+    if (n->nin > 2 && n->in[2])
+        x = kb_binary(b, KOP_SUB, x, kb_cast(b, lower_load(l, n, 2, at), DT_I32));
+    return kb_binary(b, KOP_MUL, kb_cast(b, x, t), scale);
+}
+
+INFER(infer_quantize) {
+    static const DType allowed[] = {DT_F32, DT_F16, DT_BF16, DT_F64, DT_I32, DT_NONE};
+    if (!infer_type_in(n, 0, allowed) || !infer_scale(n))
+        return false;
+    int64_t to = attr_int(n, "output_dtype", 0);
+    DType t = n->nin > 2 && n->in[2] ? n->in[2]->dtype : to ? dtype_from_onnx((int32_t)(to & 0xffff)) : DT_U8;
+    if (t != DT_I8 && t != DT_U8 && t != DT_I16 && t != DT_U16)
+        return infer_error(n, "quantisation to %s is not supported", dtype_name(t));
+    return infer_set(n, 0, t, n->in[0]->rank, n->in[0]->dim);
+}
+
+ELEMENT(element_quantize) {
+    KIndex at[GRAPH_MAX_RANK];
+    KBuilder *b = &l->b;
+    scale_index(l, n, idx, at);
+    DType to = n->out[0]->dtype, t = n->in[0]->dtype == DT_F64 ? DT_F64 : DT_F32;
+    KValue *x = kb_cast(b, lower_load(l, n, 0, idx), t), *scale = kb_cast(b, lower_load(l, n, 1, at), t);
+    KValue *y = kb_math(b, KMATH_ROUND, kb_binary(b, KOP_DIV, x, scale), NULL);
+    if (n->nin > 2 && n->in[2])
+        y = kb_binary(b, KOP_ADD, y, kb_cast(b, lower_load(l, n, 2, at), t));
+    return kb_cast(b, y, to); /* saturates */
+}

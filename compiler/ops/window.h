@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sliding windows over the spatial axes: what convolution and pooling share. */
+#ifndef MLCC_OPS_WINDOW_H
+#define MLCC_OPS_WINDOW_H
+
+#include "ops/lower.h"
+
+typedef struct Window {
+    int n; /* spatial axes; the tensor's axis of axis d is d + 2 */
+    int64_t kernel[GRAPH_MAX_RANK], stride[GRAPH_MAX_RANK], dilation[GRAPH_MAX_RANK];
+    int64_t before[GRAPH_MAX_RANK], after[GRAPH_MAX_RANK]; /* padding */
+    int64_t in[GRAPH_MAX_RANK], out[GRAPH_MAX_RANK];
+} Window;
+
+/* Reads strides, dilations, pads or auto_pad of n for an input of rank n + 2 and the given kernel, and computes the
+ * output sizes (ceil_mode rounds up). False after a report. */
+bool window_read(const Node *n, const Value *x, const int64_t *kernel, bool ceil_mode, Window *w);
+
+/* REDUCE loops over the window at output position o, bounds clipped to the input so that the body needs no test, each
+ * carrying the accumulators; the body sees input positions `at` and kernel positions `k`. */
+typedef struct WindowLoops {
+    KInstr *loop[GRAPH_MAX_RANK];
+    KIndex at[GRAPH_MAX_RANK], k[GRAPH_MAX_RANK];
+    int n, carried;
+} WindowLoops;
+WindowLoops window_open(Lower *l, const Window *w, const KIndex *o, int carried, KValue *const *init);
+/* The accumulators inside the innermost loop. */
+KValue *window_carried(const WindowLoops *loops, KValue *const *init, int i);
+/* Ends the loops with the next accumulators; their final values go to out. */
+void window_close(Lower *l, WindowLoops *loops, KValue *const *next, KValue **out);
+/* Number of input positions under the window at o, as a value of type t; counting padding where asked. */
+KValue *window_count(Lower *l, const Window *w, const KIndex *o, bool count_padding, DType t);
+
+#endif
