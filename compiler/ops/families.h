@@ -150,6 +150,18 @@ ELEMENT(element_depth_to_space);
 INFER(infer_space_to_depth);
 ELEMENT(element_space_to_depth);
 
+/* normalize.c */
+INFER(infer_softmax);
+LOWER(lower_softmax);
+LOWER(lower_log_softmax);
+LOWER(lower_hardmax);
+INFER(infer_batch_normalization);
+ELEMENT(element_batch_normalization);
+INFER(infer_instance_normalization);
+LOWER(lower_instance_normalization);
+INFER(infer_layer_normalization);
+LOWER(lower_layer_normalization);
+
 /* pool.c */
 INFER(infer_max_pool);
 INFER(infer_average_pool);
@@ -167,5 +179,21 @@ INFER(infer_dequantize);
 ELEMENT(element_dequantize);
 INFER(infer_quantize);
 ELEMENT(element_quantize);
+
+/* reduce.c */
+INFER(infer_reduce);
+ELEMENT(element_reduce_sum);
+ELEMENT(element_reduce_l1);
+ELEMENT(element_reduce_sum_square);
+ELEMENT(element_reduce_prod);
+ELEMENT(element_reduce_l2);
+ELEMENT(element_reduce_log_sum);
+ELEMENT(element_reduce_mean);
+ELEMENT(element_reduce_max);
+ELEMENT(element_reduce_min);
+ELEMENT(element_reduce_log_sum_exp);
+INFER(infer_arg);
+ELEMENT(element_arg_max);
+ELEMENT(element_arg_min);
 
 #endif

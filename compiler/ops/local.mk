@@ -11,11 +11,13 @@ libmlcc_a_SOURCES += \
 	compiler/ops/lower_state.h \
 	compiler/ops/matmul.c \
 	compiler/ops/movement.c \
+	compiler/ops/normalize.c \
 	compiler/ops/op.c \
 	compiler/ops/op.h \
 	compiler/ops/ops.def \
 	compiler/ops/pool.c \
 	compiler/ops/quantize.c \
+	compiler/ops/reduce.c \
 	compiler/ops/rules.h \
 	compiler/ops/window.c \
 	compiler/ops/window.h
