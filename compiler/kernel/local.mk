@@ -6,6 +6,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/fold.h \
 	compiler/kernel/kernel.h \
 	compiler/kernel/kops.def \
+	compiler/kernel/math.c \
 	compiler/kernel/rewrite.c \
 	compiler/kernel/rewrite.h \
 	compiler/kernel/schedule.h \
