@@ -9,6 +9,7 @@ libmlcc_a_SOURCES += \
 	compiler/driver/pipeline.c \
 	compiler/driver/pipeline.h \
 	compiler/driver/run.c \
+	compiler/driver/target.c \
 	compiler/driver/target.h \
 	compiler/driver/tensor_file.c \
 	compiler/driver/tensor_file.h \
