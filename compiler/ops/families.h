@@ -196,4 +196,13 @@ INFER(infer_arg);
 ELEMENT(element_arg_max);
 ELEMENT(element_arg_min);
 
+/* rnn.c */
+INFER(infer_rnn);
+LOWER(lower_rnn);
+INFER(infer_gru);
+LOWER(lower_gru);
+INFER(infer_lstm);
+LOWER(lower_lstm);
+MACS(macs_rnn);
+
 #endif
