@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
 	compiler/graph/graph.c \
-	compiler/graph/graph.h
+	compiler/graph/graph.h \
+	compiler/graph/verify.c

@@ -12,4 +12,6 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/schedule.h \
 	compiler/kernel/simplify.c \
 	compiler/kernel/target.h \
-	compiler/kernel/text.c
+	compiler/kernel/text.c \
+	compiler/kernel/verify.c \
+	compiler/kernel/verify_module.c
