@@ -32,6 +32,15 @@ static const char *quoted(Arena *a, const char *text) {
     return arena_printf(a, "%s'", p);
 }
 
+/* The start of what the last command printed. */
+static void read_log(const Case *t, char *text, size_t size) {
+    FILE *f = fopen(arena_printf(t->c.arena, "%s/log", t->work), "r");
+    size_t n = f ? fread(text, 1, size - 1, f) : 0;
+    text[n] = '\0';
+    if (f)
+        fclose(f);
+}
+
 /* Runs a shell command with its output in WORK/log; reports and returns false where it fails. */
 static bool shell(Case *t, const char *what, const char *command) {
     Arena *a = t->c.arena;
@@ -40,15 +49,10 @@ static bool shell(Case *t, const char *what, const char *command) {
     int status = system(arena_printf(a, "{ %s; } </dev/null >%s 2>&1", command, quoted(a, log)));
     if (status == 0)
         return true;
-    char last[400] = "";
-    FILE *f = fopen(log, "r");
-    if (f) {
-        size_t n = fread(last, 1, sizeof last - 1, f);
-        last[n] = '\0';
-        fclose(f);
-    }
+    char text[400];
+    read_log(t, text, sizeof text);
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    diag_error(t->d, NOWHERE, "%s failed with status %d: %s", what, code, last);
+    diag_error(t->d, NOWHERE, "%s failed with status %d: %s", what, code, text);
     return false;
 }
 
@@ -82,6 +86,10 @@ static bool is_bare_metal(const Target *t) {
 
 static bool build(Case *t, const char *suffix) {
     Arena *a = t->c.arena;
+    if (!t->o->cc && !*t->c.target->cc) {
+        diag_error(t->d, NOWHERE, "target \"%s\" names no C compiler; give one with --cc", t->c.target->name);
+        return false;
+    }
     const char *cc = t->o->cc ? t->o->cc : arena_printf(a, "%s %s", t->c.target->cc, t->c.target->cflags);
     const char *work = quoted(a, t->work);
     return shell(t, "building the generated code",
@@ -107,6 +115,21 @@ static bool run_set(Case *t, int k) {
     return true;
 }
 
+/* The program compares by itself, says PASS or FAIL, and how far off it was. */
+static bool run_firmware(Case *t) {
+    Arena *a = t->c.arena;
+    if (!shell(t, "the firmware", arena_printf(a, "cd %s && %s net", quoted(a, t->work), t->c.target->emulator)))
+        return false;
+    char text[400];
+    read_log(t, text, sizeof text);
+    const char *error = strstr(text, "largest error ");
+    if (!strstr(text, "PASS") || !error || sscanf(error, "largest error %lf", &t->worst) != 1) {
+        diag_error(t->d, NOWHERE, "the firmware did not print PASS: %s", text);
+        return false;
+    }
+    return true;
+}
+
 static bool run_built(Case *t, const char *folder) {
     bool bare = is_bare_metal(t->c.target);
     const char *suffix = t->o->via == VIA_OBJECT ? ".o" : ".c";
@@ -117,7 +140,7 @@ static bool run_built(Case *t, const char *folder) {
     if (!compile_write(&t->c, &o, o.operand[0], arena_printf(a, "%s/net%s", t->work, suffix)) || !build(t, suffix))
         return false;
     if (bare)
-        return shell(t, "the firmware", arena_printf(a, "cd %s && %s net", quoted(a, t->work), t->c.target->emulator));
+        return run_firmware(t);
     bool ok = true;
     for (int k = 0; ok && k < t->data.n; k++)
         ok = run_set(t, k);

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The examples, each built and run as its README says.
+. "$(dirname "$0")/../lib.sh"
+cd "$work" || exit 1
+
+# says NAME PATTERN: the last command's output has a line like that.
+says() {
+    grep -q "$2" out && pass "$1" || fail "$1" "$(tail -n 3 out)"
+}
+
+digits=$SRC/examples/digits/Makefile
+case_ok "digits, host program" make -f "$digits" MLCC="$MLCC" CC="$CC" run
+says "it prints the accuracy" '^accuracy 3[5-6][0-9] of 360'
+if ! have arm-none-eabi-gcc; then
+    skip "digits, firmware" "no arm-none-eabi-gcc"
+elif ! have qemu-system-arm; then
+    skip "digits, firmware" "no qemu-system-arm"
+else
+    case_ok "digits, firmware" timeout 120 make -f "$digits" MLCC="$MLCC" firmware
+    says "it prints PASS" '^PASS$'
+    says "it prints its RAM" '^RAM [1-9][0-9]* bytes (arena [0-9]*)'
+    says "it prints its flash" '^flash [1-9][0-9]* bytes'
+    says "it counts instructions" '^[1-9][0-9]* instructions an image'
+fi
+cd "$work/../../.." || exit 1
+finish examples

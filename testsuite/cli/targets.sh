@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# mlcc verify on every shipped target, as C and as an object, under the target's emulator; and users' target files.
+. "$(dirname "$0")/../lib.sh"
+top=$PWD
+cd "$work" || exit 1
+
+# A case with the outputs of the C that any compiler takes: what other targets compute must agree.
+npy() {
+    printf '\223NUMPY\001\000v\000%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': ($1), }"
+}
+cp "$SRC/examples/digits/model.onnx" .
+mkdir -p case/test_data_set_0 plain
+cp model.onnx case/
+{
+    npy '1, 1, 8, 8'
+    # 64 floats between 0.5 and 2, from the first image's pixels.
+    head -c 64 "$SRC/examples/digits/testset.bin" | tr '\000-\020' '0-@' | sed 's/./&&&?/g'
+} >case/test_data_set_0/input_0.npy
+"$MLCC" model.onnx -o plain/net.c --main >err 2>&1 && (cd plain && "$CC" net.c net_main.c -o net) >err 2>&1 &&
+    plain/net --out case/test_data_set_0 case/test_data_set_0/input_0.npy >err 2>&1
+[ -s case/test_data_set_0/output_0.npy ] && pass "the case" || fail "the case" "$(head -n 3 err)"
+echo '1e-4 1e-6' >case/tolerance.txt
+
+# missing TARGET COMMAND...: what is not here of the commands, or why this machine runs no programs for the target.
+missing() {
+    target=$1
+    shift
+    for command in "$@"; do
+        have "$command" || { echo "no $command"; return; }
+    done
+    case $target in
+    x86-64-v3) level='avx2 .*bmi2|bmi2 .*avx2' ;;
+    x86-64-v4) level='avx512dq .*avx512vl|avx512vl .*avx512dq' ;;
+    cortex-*)
+        arm-none-eabi-gcc --specs=picolibc.specs -E -x c /dev/null >/dev/null 2>&1 || echo "no picolibc for arm-none-eabi"
+        return
+        ;;
+    *) return ;;
+    esac
+    grep -E -q "^flags.* ($level)" /proc/cpuinfo 2>/dev/null || echo "the processor is none"
+}
+
+verify() {
+    target=$1
+    why=$(missing "$@")
+    for via in c object; do
+        if [ -n "$why" ]; then
+            skip "verify --target $target --via $via" "$why"
+        else
+            case_ok "verify --target $target --via $via" timeout 300 "$MLCC" verify --target "$target" --via $via case
+        fi
+    done
+}
+verify generic cc
+verify native gcc
+verify x86-64-v3 gcc
+verify x86-64-v4 gcc
+verify rpi4 aarch64-linux-gnu-gcc qemu-aarch64
+verify riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
+verify cortex-m4 arm-none-eabi-gcc qemu-system-arm
+verify cortex-m55 arm-none-eabi-gcc qemu-system-arm
+
+# A firmware that computes something else does not pass.
+if [ -z "$(missing cortex-m4 arm-none-eabi-gcc qemu-system-arm)" ]; then
+    cp -r case wrong
+    # One byte among the outputs.
+    {
+        head -c 146 case/test_data_set_0/output_0.npy
+        printf '\100'
+        tail -c +148 case/test_data_set_0/output_0.npy
+    } >wrong/test_data_set_0/output_0.npy
+    "$MLCC" verify --target cortex-m4 wrong >out 2>&1 && fail "firmware with wrong outputs" "passed" ||
+        pass "firmware with wrong outputs"
+fi
+
+# --- a user's target file ---
+
+echo '{"base": "generic", "cc": "cc", "cflags": "-O1"}' >mine.json
+case_ok "verify with a user's target" "$MLCC" verify --target mine.json case
+"$MLCC" model.onnx -o mine.c --target ./mine.json -MD >err 2>&1
+grep -q -- '--target mine$' mine.c && pass "the code names it" || fail "the code names it" "$(head -n 3 mine.c)"
+grep -q './mine.json' mine.d && pass "-MD names it" || fail "-MD names it" "$(cat mine.d)"
+echo '{"base": "generic", "l1": "big"}' >mine.json
+"$MLCC" model.onnx -o other.c --target mine.json >out 2>err
+status=$?
+[ $status -eq 2 ] && [ ! -e other.c ] && grep -q 'mine.json: error: key "l1"' err && pass "a mistake in it" ||
+    fail "a mistake in it" "status $status: $(cat err)"
+"$MLCC" model.onnx -o other.c --target pdp11 >out 2>err
+status=$?
+[ $status -eq 2 ] && grep -q cortex-m4 err && pass "an unknown target" || fail "an unknown target" "status $status: $(cat err)"
+cd "$top" || exit 1
+finish targets
