@@ -13,6 +13,8 @@ libmlcc_a_SOURCES += \
 	compiler/support/file.h \
 	compiler/support/ident.c \
 	compiler/support/ident.h \
+	compiler/support/scan.c \
+	compiler/support/scan.h \
 	compiler/support/strbuf.c \
 	compiler/support/strbuf.h \
 	compiler/support/strmap.c \

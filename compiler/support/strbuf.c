@@ -2,6 +2,7 @@
 /* A growing text. */
 #include "support/strbuf.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,37 @@ void sb_printf(StrBuf *b, const char *format, ...) {
     va_start(ap, format);
     sb_vprintf(b, format, ap);
     va_end(ap);
+}
+
+void sb_quote(StrBuf *b, const char *s, size_t n) {
+    sb_putc(b, '"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c == '"' || c == '\\')
+            sb_putc(b, '\\');
+        if (c < 32 || c == 127)
+            sb_printf(b, "\\x%02x", c);
+        else
+            sb_putc(b, s[i]);
+    }
+    sb_putc(b, '"');
+}
+
+void sb_float(StrBuf *b, double x, bool single) {
+    char text[40];
+    if (!isfinite(x)) {
+        sb_puts(b, isnan(x) ? "nan" : x < 0 ? "-inf" : "inf");
+        return;
+    }
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        double back = single ? (double)strtof(text, NULL) : strtod(text, NULL);
+        if (back == x)
+            break;
+    }
+    sb_puts(b, text);
+    if (!strpbrk(text, ".e"))
+        sb_puts(b, ".0");
 }
 
 const char *sb_text(const StrBuf *b) { return b->data ? b->data : ""; }
