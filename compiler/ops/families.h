@@ -196,6 +196,10 @@ INFER(infer_arg);
 ELEMENT(element_arg_max);
 ELEMENT(element_arg_min);
 
+/* resize.c */
+INFER(infer_resize);
+ELEMENT(element_resize);
+
 /* rnn.c */
 INFER(infer_rnn);
 LOWER(lower_rnn);

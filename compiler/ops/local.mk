@@ -18,6 +18,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/pool.c \
 	compiler/ops/quantize.c \
 	compiler/ops/reduce.c \
+	compiler/ops/resize.c \
 	compiler/ops/rnn.c \
 	compiler/ops/rules.h \
 	compiler/ops/window.c \

@@ -211,6 +211,15 @@ static void place_scratch(Assembly *as) {
     }
 }
 
+/* Several nodes may have tables of one name. */
+static void name_tables(Assembly *as) {
+    for (int i = 0; i < as->module->buffers.len; i++) {
+        KBuffer *b = as->module->buffers.data[i];
+        if (b->kind == KBUF_CONST && !b->onnx_name)
+            b->name = ident_unique(as->arena, &as->taken, b->name);
+    }
+}
+
 KModule *lower_graph(const Graph *g, Arena *a) {
     Assembly as = {.graph = g, .module = kernel_module_new(a), .arena = a};
     as.buffer = ARENA_ARRAY(a, KBuffer *, g->next_id);
@@ -229,5 +238,6 @@ KModule *lower_graph(const Graph *g, Arena *a) {
             lower_group(&as, n, last);
     }
     place_scratch(&as);
+    name_tables(&as);
     return as.module;
 }
