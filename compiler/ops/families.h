@@ -11,6 +11,11 @@ INFER(infer_conv_transpose);
 ELEMENT(element_conv_transpose);
 MACS(macs_conv_transpose);
 
+/* cumulate.c */
+INFER(infer_cumulate);
+LOWER(lower_cum_sum);
+LOWER(lower_cum_prod);
+
 /* elementwise.c */
 INFER(infer_arithmetic);
 INFER(infer_float_unary);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
 	compiler/ops/conv.c \
+	compiler/ops/cumulate.c \
 	compiler/ops/elementwise.c \
 	compiler/ops/families.h \
 	compiler/ops/generate.c \
