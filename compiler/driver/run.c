@@ -102,7 +102,7 @@ int verb_run(const Options *o) {
         int n = o->n_operands - 1, n_outputs = 0;
         Tensor *input = ARENA_ARRAY(a, Tensor, n + 1);
         for (int i = 0; ok && i < n; i++)
-            ok = tensor_read(a, &d, o->operand[1 + i], &input[i]);
+            ok = tensor_read_file(a, &d, o->operand[1 + i], &input[i]);
         ok = ok && execute_inputs_fit(&d, m, n, input);
         Jit *jit = ok ? jit_compile(&d, m, JIT_FAST) : NULL;
         Tensor *result = jit ? execute_jit(a, &d, m, jit, input, &n_outputs) : NULL;

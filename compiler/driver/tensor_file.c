@@ -87,7 +87,7 @@ static bool ends_with(const char *s, const char *suffix) {
     return n >= m && !strcmp(s + n - m, suffix);
 }
 
-bool tensor_read(Arena *a, Diag *d, const char *path, Tensor *out) {
+bool tensor_read_file(Arena *a, Diag *d, const char *path, Tensor *out) {
     *out = (Tensor){0};
     if (ends_with(path, ".pb")) {
         const Value *v = frontend_read_tensor(a, d, path);

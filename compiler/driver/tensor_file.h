@@ -16,7 +16,7 @@ typedef struct Tensor {
 } Tensor;
 
 /* By the file's suffix: .npy or .pb. False after a diagnostic. */
-bool tensor_read(Arena *a, Diag *d, const char *path, Tensor *out);
+bool tensor_read_file(Arena *a, Diag *d, const char *path, Tensor *out);
 bool tensor_write_npy(Diag *d, const char *path, const Tensor *t);
 double tensor_at(const Tensor *t, int64_t i);
 

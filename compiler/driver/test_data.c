@@ -29,7 +29,7 @@ static bool read_kind(Arena *a, Diag *d, const char *folder, const char *kind, i
     *n = count;
     *out = ARENA_ARRAY(a, Tensor, count + 1);
     for (int j = 0; j < count; j++)
-        if (!tensor_read(a, d, tensor_path(a, folder, kind, j), &(*out)[j]))
+        if (!tensor_read_file(a, d, tensor_path(a, folder, kind, j), &(*out)[j]))
             return false;
     return true;
 }

@@ -109,7 +109,7 @@ static bool run_set(Case *t, int k) {
         return false;
     for (int j = 0; j < s->n_outputs; j++) {
         Tensor got;
-        if (!tensor_read(a, t->d, arena_printf(a, "%s/output_%d.npy", t->work, j), &got) || !compare(t, k, j, &got))
+        if (!tensor_read_file(a, t->d, arena_printf(a, "%s/output_%d.npy", t->work, j), &got) || !compare(t, k, j, &got))
             return false;
     }
     return true;
