@@ -180,6 +180,14 @@ void value_replace_all(Value *old, Value *by) {
     by->is_output = true;
 }
 
+void value_swap_names(Value *x, Value *y) {
+    const char *name = x->name;
+    x->name = y->name;
+    y->name = name;
+    strmap_put(x->graph->arena, &x->graph->names, x->name, x);
+    strmap_put(y->graph->arena, &y->graph->names, y->name, y);
+}
+
 void graph_remove_const(Graph *g, Value *v) {
     assert(v->kind == VALUE_CONST && !v->uses.len && !v->is_output);
     for (int i = 0; i < g->consts.len; i++) {

@@ -131,6 +131,7 @@ void node_add_attr(Node *n, Attr a);                        /* replaces one of t
 void node_remove(Node *n);                                  /* its outputs must be unused */
 void node_move_before(Node *n, Node *before);               /* NULL: to the end */
 void value_replace_all(Value *old, Value *by);              /* uses and graph outputs */
+void value_swap_names(Value *x, Value *y);
 void value_set_type(Value *v, DType t, int rank, const int64_t *dim); /* copies dim */
 void graph_remove_const(Graph *g, Value *v);                /* unused constants only */
 /* A name not taken in the graph, from a base. */

@@ -149,7 +149,12 @@ static void lower_group(Assembly *as, Node *first, Node *last) {
         LoopNest nest = lower_loops(&l, y->rank, y->dim, y);
         KIndex idx[GRAPH_MAX_RANK];
         memcpy(idx, nest.idx, sizeof idx);
-        lower_store(&l, anchor, 0, idx, anchor->op->element(&l, anchor, idx));
+        /* Values at this very index are computed once, however many members of the group read them. */
+        state.stored_idx = idx;
+        state.stored_rank = y->rank;
+        KValue *x = anchor->op->element(&l, anchor, idx);
+        state.stored_idx = NULL;
+        lower_store(&l, anchor, 0, idx, x);
         lower_end_loops(&l, &nest);
     }
     kb_yield(&l.b, 0, NULL);

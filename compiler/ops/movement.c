@@ -317,7 +317,8 @@ LOWER(lower_split) {
     split_sizes(n, &axis, size);
     for (int i = 0; i < n->nout; i++) {
         const Value *y = n->out[i];
-        if (y) {
+        bool view = y && y->storage.root && y->storage.root == n->in[0]->storage.root;
+        if (y && !view) {
             LoopNest nest = lower_loops(l, y->rank, y->dim, y);
             KIndex from[GRAPH_MAX_RANK];
             memcpy(from, nest.idx, sizeof from);
@@ -355,14 +356,14 @@ LOWER(lower_concat) {
     axis += axis < 0 ? y->rank : 0;
     for (int i = 0; i < n->nin; i++) {
         const Value *x = n->in[i];
-        int64_t dim[GRAPH_MAX_RANK];
-        memcpy(dim, x->dim, (size_t)x->rank * sizeof *dim);
-        LoopNest nest = lower_loops(l, x->rank, dim, y);
-        KIndex to[GRAPH_MAX_RANK];
-        memcpy(to, nest.idx, sizeof to);
-        to[axis] = kx_add_const(l->arena, to[axis], at);
-        lower_store(l, n, 0, to, lower_load(l, n, i, nest.idx));
-        lower_end_loops(l, &nest);
+        if (!x->storage.root || x->storage.root != y->storage.root) { /* else it has been written in place */
+            LoopNest nest = lower_loops(l, x->rank, x->dim, y);
+            KIndex to[GRAPH_MAX_RANK];
+            memcpy(to, nest.idx, sizeof to);
+            to[axis] = kx_add_const(l->arena, to[axis], at);
+            lower_store(l, n, 0, to, lower_load(l, n, i, nest.idx));
+            lower_end_loops(l, &nest);
+        }
         at += x->dim[axis];
     }
 }

@@ -24,6 +24,10 @@ enum {
     OP_LOOPS = 16,
     /* Never folded, never merged with an equal node (random numbers). */
     OP_IMPURE = 32,
+    /* Depends on the shape of input 0, not on its elements: always constant. */
+    OP_SHAPE_ONLY = 64,
+    /* Works on (N, C, spatial…) with weights for each channel: fastest with channels innermost in memory. */
+    OP_CHANNELS = 128,
 };
 
 struct Op {

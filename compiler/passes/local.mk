@@ -1,3 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
-	compiler/passes/passes.h
+	compiler/passes/canonicalize.c \
+	compiler/passes/cse.c \
+	compiler/passes/dead.c \
+	compiler/passes/edit.c \
+	compiler/passes/edit.h \
+	compiler/passes/fold.c \
+	compiler/passes/fold.h \
+	compiler/passes/fuse_conv.c \
+	compiler/passes/group.c \
+	compiler/passes/infer.c \
+	compiler/passes/layout.c \
+	compiler/passes/passes.h \
+	compiler/passes/plan.c \
+	compiler/passes/run.c \
+	compiler/passes/storage.c

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What rewriting passes share. */
+#include "passes/edit.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "ops/op.h"
+
+Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Value *const *in) {
+    Node *n = graph_node(before->graph, before, "", op_type, from->name, nin, in, 1, NULL);
+    n->sources = from->sources;
+    bool fits = n->op->infer(n);
+    assert(fits);
+    (void)fits;
+    return n;
+}
+
+bool edit_replace(Value *old, Value *by) {
+    if (old->is_output) {
+        if (by->kind != VALUE_NODE || by->is_output)
+            return false;
+        value_swap_names(old, by);
+    }
+    value_replace_all(old, by);
+    return true;
+}
+
+void edit_add_sources(Node *to, const Node *from) {
+    size_t n = strlen(to->sources), m = strlen(from->sources);
+    if (n >= m && !strcmp(to->sources + n - m, from->sources))
+        return;
+    to->sources = arena_printf(to->graph->arena, "%s, %s", to->sources, from->sources);
+}
+
+Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim) {
+    return graph_const(v->graph, v->name, v->dtype, rank, dim, v->data);
+}
+
+bool edit_is(const Node *n, const char *op_type) { return !*n->domain && !strcmp(n->op_type, op_type); }

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What rewriting passes share. */
+#ifndef MLCC_PASSES_EDIT_H
+#define MLCC_PASSES_EDIT_H
+
+#include "graph/graph.h"
+
+/* A node with inferred outputs before `before`; its sources are those of `from`. */
+Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Value *const *in);
+/* The users of old take by; where old is a graph output, by becomes it and gets its name. False, nothing changed, where
+ * by cannot be an output. */
+bool edit_replace(Value *old, Value *by);
+/* "x, y" without a name twice. */
+void edit_add_sources(Node *to, const Node *from);
+/* The same elements under another shape of equal count. */
+Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim);
+bool edit_is(const Node *n, const char *op_type); /* of ai.onnx */
+
+#endif

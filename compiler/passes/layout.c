@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which axis lies innermost in memory: channels of activations round convolutions, output channels of weights, so that
+ * vectors run along what the products share least. Only storage changes; shapes and indices stay ONNX's. */
+#include "ops/op.h"
+#include "passes/edit.h"
+#include "passes/passes.h"
+
+/* Storage by axes from the outermost to the innermost. */
+static void set_order(Value *v, const int *axis) {
+    int64_t stride = 1;
+    for (int k = v->rank - 1; k >= 0; k--) {
+        v->storage.stride[axis[k]] = stride;
+        stride *= v->dim[axis[k]] > 0 ? v->dim[axis[k]] : 1;
+    }
+}
+
+static bool channels_last(const Value *v) {
+    return v && v->rank >= 3 && v->storage.root && v->storage.stride[1] == 1 && v->dim[1] > 1 &&
+           !storage_is_row_major(v);
+}
+
+static void set_channels_last(Value *v) {
+    int axis[GRAPH_MAX_RANK], n = 0;
+    axis[n++] = 0;
+    for (int d = 2; d < v->rank; d++)
+        axis[n++] = d;
+    axis[n] = 1;
+    set_order(v, axis);
+}
+
+static bool keeps_axes(const Node *n) {
+    static const char *const names[] = {"Concat", "Split", "Slice", "Pad", "InstanceNormalization", NULL};
+    if (n->op->flags & OP_ELEMENTWISE)
+        return true;
+    for (int i = 0; names[i]; i++)
+        if (edit_is(n, names[i]))
+            return true;
+    return false;
+}
+
+/* A Reshape that merges or splits spatial axes only. */
+static bool keeps_channels(const Node *n) {
+    const Value *x = n->in[0], *y = n->out[0];
+    return (n->op->flags & OP_RESHAPE) && x->rank >= 3 && y && y->rank >= 3 && x->dim[0] == y->dim[0] && x->dim[1] == y->dim[1];
+}
+
+static bool wants_channels_last(const Node *n, const Value *y) {
+    if (y->rank < 3 || y->is_output)
+        return false;
+    if (n->op->flags & OP_CHANNELS)
+        return true;
+    if (keeps_channels(n))
+        return channels_last(n->in[0]);
+    for (int i = 0; keeps_axes(n) && i < n->nin; i++)
+        if (n->in[i] && n->in[i]->rank == y->rank && channels_last(n->in[i]))
+            return true;
+    return false;
+}
+
+/* Axes of a weight operand, outermost first; false where row-major is right. */
+static bool weight_order(const Node *n, int input, const Value *w, int *axis) {
+    bool conv = edit_is(n, "Conv"), transposed = edit_is(n, "ConvTranspose");
+    bool recurrent = edit_is(n, "LSTM") || edit_is(n, "GRU") || edit_is(n, "RNN");
+    if (input == 1 && (conv || transposed)) {
+        int k = 0;
+        for (int d = 2; d < w->rank; d++)
+            axis[k++] = d;
+        axis[k++] = conv ? 1 : 0;
+        axis[k] = conv ? 0 : 1;
+        return true;
+    }
+    if (input == 1 && edit_is(n, "Gemm") && attr_int(n, "transB", 0)) {
+        axis[0] = 1, axis[1] = 0;
+        return true;
+    }
+    if ((input == 1 || input == 2) && recurrent) {
+        axis[0] = 0, axis[1] = 2, axis[2] = 1;
+        return true;
+    }
+    return false;
+}
+
+void pass_layout(Graph *g, const Target *t) {
+    for (int i = 0; i < g->inputs.len; i++)
+        storage_row_major(g->inputs.data[i]);
+    for (int i = 0; i < g->consts.len; i++) {
+        Value *v = g->consts.data[i];
+        int axis[GRAPH_MAX_RANK];
+        storage_row_major(v);
+        if (t && v->uses.len && weight_order(v->uses.data[0].node, v->uses.data[0].index, v, axis))
+            set_order(v, axis);
+    }
+    for (Node *n = g->first; n; n = n->next) {
+        for (int i = 0; i < n->nout; i++) {
+            if (!n->out[i])
+                continue;
+            storage_row_major(n->out[i]);
+            if (t && wants_channels_last(n, n->out[i]))
+                set_channels_last(n->out[i]);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The order of the passes. */
+#include <string.h>
+
+#include "passes/passes.h"
+
+typedef struct Step {
+    const char *name;
+    bool (*can_fail)(Graph *g);
+    void (*always)(Graph *g);
+    void (*targeted)(Graph *g, const Target *t);
+} Step;
+
+static const Step steps[] = {
+    {.name = "infer", .can_fail = pass_infer},
+    {.name = "dead", .always = pass_dead},
+    {.name = "fold", .can_fail = pass_fold},
+    {.name = "canonicalize", .always = pass_canonicalize},
+    {.name = "cse", .always = pass_cse},
+    {.name = "fuse_conv", .always = pass_fuse_conv},
+    {.name = "fold", .can_fail = pass_fold},
+    {.name = "dead", .always = pass_dead},
+    {.name = "group", .always = pass_group},
+    {.name = "layout", .targeted = pass_layout},
+    {.name = "storage", .always = pass_storage},
+    {.name = "plan", .always = pass_plan},
+};
+
+static void dump(const Graph *g, const char *name, FILE *f) {
+    StrBuf text = {0};
+    graph_print(&text, g);
+    fprintf(f, "// after %s\n%s", name, sb_text(&text));
+    sb_free(&text);
+}
+
+bool passes_run(Graph *g, const PassOptions *o) {
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        const Step *s = &steps[i];
+        if (s->can_fail && !s->can_fail(g))
+            return false;
+        if (s->always)
+            s->always(g);
+        if (s->targeted)
+            s->targeted(g, o->target);
+        if (o->dump_after && o->dump && (!strcmp(o->dump_after, "all") || !strcmp(o->dump_after, s->name)))
+            dump(g, s->name, o->dump);
+        const char *broken = o->verify ? graph_verify(g, true) : NULL;
+        if (broken) {
+            diag_error(g->diag, NOWHERE, "internal error: after the pass %s: %s", s->name, broken);
+            return false;
+        }
+    }
+    return true;
+}
