@@ -4,9 +4,9 @@
 . "$(dirname "$0")/../lib.sh"
 cd "$work" || exit 1
 
-# says NAME PATTERN: the last command's output has a line like that.
+# says NAME PATTERN: the last command printed a line like that. QEMU's console is its standard error.
 says() {
-    grep -q "$2" out && pass "$1" || fail "$1" "$(tail -n 3 out)"
+    grep -q "$2" out err && pass "$1" || fail "$1" "$(tail -n 3 out err)"
 }
 
 digits=$SRC/examples/digits/Makefile

@@ -156,11 +156,11 @@ for kind in good bad; do
     cp jit/output_0.npy $kind/test_data_set_0/output_0.npy
     echo '1e-4 1e-6' >$kind/tolerance.txt
 done
-# A wrong byte in the middle of the outputs.
+# A wrong exponent in the middle of the outputs.
 {
-    head -c 146 jit/output_0.npy
+    head -c 147 jit/output_0.npy
     printf '\100'
-    tail -c +148 jit/output_0.npy
+    tail -c +149 jit/output_0.npy
 } >bad/test_data_set_0/output_0.npy
 for via in c object jit; do
     case_ok "verify --via $via" "$MLCC" verify --via $via --target native good
