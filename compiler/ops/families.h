@@ -124,6 +124,12 @@ INFER(infer_gemm);
 ELEMENT(element_gemm);
 MACS(macs_gemm);
 
+/* ml.c */
+INFER(infer_tree_classifier);
+LOWER(lower_tree_classifier);
+INFER(infer_tree_regressor);
+LOWER(lower_tree_regressor);
+
 /* movement.c */
 INFER(infer_reshape);
 INFER(infer_flatten);

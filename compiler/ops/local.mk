@@ -11,6 +11,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/lower_graph.c \
 	compiler/ops/lower_state.h \
 	compiler/ops/matmul.c \
+	compiler/ops/ml.c \
 	compiler/ops/movement.c \
 	compiler/ops/normalize.c \
 	compiler/ops/op.c \
