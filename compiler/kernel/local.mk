@@ -8,11 +8,13 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/kernel.h \
 	compiler/kernel/kops.def \
 	compiler/kernel/math.c \
+	compiler/kernel/parse.c \
 	compiler/kernel/rewrite.c \
 	compiler/kernel/rewrite.h \
 	compiler/kernel/schedule.h \
 	compiler/kernel/simplify.c \
 	compiler/kernel/target.h \
 	compiler/kernel/text.c \
+	compiler/kernel/text.h \
 	compiler/kernel/verify.c \
 	compiler/kernel/verify_module.c

@@ -1,19 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Printing kernels.
  *
- *     kernel @conv_1(x: f32[3072], w: f32[432], y: f32[16384] written) {  "conv1, relu1"
- *       for parallel %oy.3 = 0 to 32 step 1 {
+ *     module "mnist" arena 4096 align 64
+ *     buffer 0 input f32[3072] @image onnx "image:0" shape [1,3,32,32]
+ *     buffer 1 const f32[2] @w = {0.5, -1.0}
+ *     kernel @conv_1(x: f32[3072] align 4, y: f32[32] written noalias align 64) { # "conv1, relu1"
+ *       %0: index = const 0
+ *       %1: index = const 32
+ *       for parallel %oy.3 = %0 to %1 step 1 {
  *         %7: f32 = load x[32*%oy.3 + 5]
  *         store y[%oy.3], %7
  *         yield
  *       }
  *       yield
  *     }
+ *     call @conv_1(0+0, 2+16) macs 1024 # "conv1, relu1"
  */
 #include <math.h>
 #include <string.h>
 
-#include "kernel/kernel.h"
+#include "kernel/text.h"
+
+const char *const kernel_loop_kinds[] = {"serial", "parallel", "reduce"};
+const char *const kernel_buffer_kinds[] = {"input", "output", "const", "arena"};
+
+KConst kernel_data_element(const KData *d, DType t, int64_t i) {
+    int64_t at = 0;
+    for (int k = d->rank - 1; k >= 0; k--) {
+        at += i % d->dim[k] * d->stride[k];
+        i /= d->dim[k];
+    }
+    const char *p = (const char *)d->bytes + at * dtype_size(t);
+    uint64_t bits = 0; /* little endian, as the data */
+    uint32_t word;
+    float f;
+    double x;
+    memcpy(&bits, p, (size_t)dtype_size(t));
+    switch (t) {
+    case DT_F16: return (KConst){.f = (double)half_to_float((uint16_t)bits)};
+    case DT_BF16: return (KConst){.f = (double)bfloat_to_float((uint16_t)bits)};
+    case DT_F32:
+        word = (uint32_t)bits;
+        memcpy(&f, &word, sizeof f);
+        return (KConst){.f = (double)f};
+    case DT_F64:
+        memcpy(&x, &bits, sizeof x);
+        return (KConst){.f = x};
+    default: return (KConst){.i = kernel_wrap(t, (int64_t)bits)};
+    }
+}
 
 static void print_value(StrBuf *out, const KValue *v) {
     if (v->name)
@@ -76,8 +111,7 @@ static void print_results(StrBuf *out, const KInstr *i) {
 static void print_block(StrBuf *out, const KBlock *b, int depth);
 
 static void print_for(StrBuf *out, const KInstr *i, int depth) {
-    static const char *const kinds[] = {"serial", "parallel", "reduce"};
-    sb_printf(out, "for %s ", kinds[i->loop]);
+    sb_printf(out, "for %s ", kernel_loop_kinds[i->loop]);
     print_value(out, kb_iv(i));
     sb_puts(out, " = ");
     print_value(out, i->arg[0]);
@@ -161,19 +195,6 @@ static void print_block(StrBuf *out, const KBlock *b, int depth) {
         print_instr(out, i, depth);
 }
 
-static void print_quoted(StrBuf *out, const char *s) {
-    sb_putc(out, '"');
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\')
-            sb_putc(out, '\\');
-        if ((unsigned char)*s < 32)
-            sb_printf(out, "\\x%02x", (unsigned char)*s);
-        else
-            sb_putc(out, *s);
-    }
-    sb_putc(out, '"');
-}
-
 void kernel_print(StrBuf *out, const KKernel *k) {
     sb_printf(out, "kernel @%s(", k->name);
     for (int i = 0; i < k->params.len; i++) {
@@ -184,7 +205,7 @@ void kernel_print(StrBuf *out, const KKernel *k) {
     sb_puts(out, ") {");
     if (k->comment) {
         sb_puts(out, " # ");
-        print_quoted(out, k->comment);
+        sb_quote(out, k->comment, strlen(k->comment));
     }
     sb_putc(out, '\n');
     print_block(out, k->body, 1);
@@ -206,27 +227,72 @@ static void print_func(StrBuf *out, const KFunc *f) {
     sb_puts(out, "}\n");
 }
 
-void kernel_module_print(StrBuf *out, const KModule *m) {
-    static const char *const kinds[] = {"input", "output", "const", "arena"};
-    sb_printf(out, "module arena %lld align %d\n", (long long)m->arena_size, m->arena_align);
-    for (int i = 0; i < m->buffers.len; i++) {
-        const KBuffer *b = m->buffers.data[i];
-        sb_printf(out, "buffer %d %s %s[%lld]", b->index, kinds[b->kind], dtype_name(b->dtype), (long long)b->count);
-        if (b->kind == KBUF_ARENA)
-            sb_printf(out, " at %lld", (long long)b->arena_offset);
-        if (b->name)
-            sb_printf(out, " %s", b->name);
-        sb_putc(out, '\n');
+static void print_text(StrBuf *out, const char *before, const char *s) {
+    if (!s)
+        return;
+    sb_puts(out, before);
+    sb_quote(out, s, strlen(s));
+}
+
+/* Elements in the order of writing; constants that are long show their size only. */
+static void print_data(StrBuf *out, const KBuffer *b) {
+    int size = dtype_size(b->dtype);
+    if (b->count > KERNEL_TEXT_ELEMENTS) {
+        sb_printf(out, " = <%lld bytes>", (long long)b->count * size);
+        return;
     }
+    sb_puts(out, " = {");
+    for (int64_t i = 0; i < b->count; i++) {
+        KConst c = kernel_data_element(&b->data, b->dtype, i);
+        sb_puts(out, i ? ", " : "");
+        if (dtype_is_float(b->dtype))
+            sb_float(out, c.f, b->dtype != DT_F64);
+        else
+            sb_printf(out, "%lld", (long long)c.i);
+    }
+    sb_putc(out, '}');
+}
+
+static void print_buffer(StrBuf *out, const KBuffer *b) {
+    sb_printf(out, "buffer %d %s %s[%lld]", b->index, kernel_buffer_kinds[b->kind], dtype_name(b->dtype),
+              (long long)b->count);
+    if (b->kind == KBUF_ARENA)
+        sb_printf(out, " at %lld", (long long)b->arena_offset);
+    if (b->name)
+        sb_printf(out, " @%s", b->name);
+    print_text(out, " onnx ", b->onnx_name);
+    if (b->kind <= KBUF_OUTPUT) {
+        sb_puts(out, " shape [");
+        for (int d = 0; d < b->rank; d++)
+            sb_printf(out, "%s%lld", d ? "," : "", (long long)b->dim[d]);
+        sb_putc(out, ']');
+    }
+    if (b->kind == KBUF_CONST)
+        print_data(out, b);
+    sb_putc(out, '\n');
+}
+
+static void print_call(StrBuf *out, const KCall *c) {
+    sb_printf(out, "call @%s(", c->kernel->name);
+    for (int k = 0; k < c->kernel->params.len; k++)
+        sb_printf(out, "%s%d+%lld", k ? ", " : "", c->arg[k].buffer->index, (long long)c->arg[k].offset);
+    sb_putc(out, ')');
+    if (c->macs)
+        sb_printf(out, " macs %lld", (long long)c->macs);
+    print_text(out, " # ", c->comment);
+    sb_putc(out, '\n');
+}
+
+void kernel_module_print(StrBuf *out, const KModule *m) {
+    sb_puts(out, "module");
+    print_text(out, " ", m->model_name);
+    sb_printf(out, " arena %lld align %d\n", (long long)m->arena_size, m->arena_align);
+    for (int i = 0; i < m->buffers.len; i++)
+        print_buffer(out, m->buffers.data[i]);
     for (int i = 0; i < m->funcs.len; i++)
         print_func(out, m->funcs.data[i]);
     for (int i = 0; i < m->kernels.len; i++)
         kernel_print(out, m->kernels.data[i]);
-    for (int i = 0; i < m->calls.len; i++) {
-        const KCall *c = &m->calls.data[i];
-        sb_printf(out, "call @%s(", c->kernel->name);
-        for (int k = 0; k < c->kernel->params.len; k++)
-            sb_printf(out, "%s%d+%lld", k ? ", " : "", c->arg[k].buffer->index, (long long)c->arg[k].offset);
-        sb_puts(out, ")\n");
-    }
+    for (int i = 0; i < m->calls.len; i++)
+        print_call(out, &m->calls.data[i]);
 }
