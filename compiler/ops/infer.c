@@ -140,3 +140,14 @@ bool infer_ints_attr(const Node *n, const char *name, int count, int64_t least, 
     }
     return true;
 }
+
+bool infer_choice(const Node *n, const char *name, const char *const *choices, int count, int *out) {
+    const char *s = attr_string(n, name, choices[0]);
+    for (int i = 0; i < count; i++) {
+        if (!strcmp(s, choices[i])) {
+            *out = i;
+            return true;
+        }
+    }
+    return infer_error(n, "attribute \"%s\" is \"%s\"", name, s);
+}

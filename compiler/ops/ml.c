@@ -32,17 +32,6 @@ typedef struct Forest {
 
 /* --- attributes --- */
 
-static bool read_choice(const Node *n, const char *name, const char *const *choices, int count, int *out) {
-    const char *s = attr_string(n, name, choices[0]);
-    for (int i = 0; i < count; i++) {
-        if (!strcmp(s, choices[i])) {
-            *out = i;
-            return true;
-        }
-    }
-    return infer_error(n, "attribute \"%s\" is \"%s\"", name, s);
-}
-
 /* An INTS attribute of count entries within 0 .. most. */
 static const int64_t *read_ints(const Node *n, const char *name, int count, int64_t most) {
     const Attr *a = node_attr(n, name);
@@ -287,10 +276,10 @@ static bool read_forest(const Node *n, Forest *f, const char *kind) {
     static const DType allowed[] = {DT_F32, DT_F64, DT_I32, DT_I64, DT_NONE};
     const Value *x = n->in[0];
     Arena *arena = n->graph->arena;
-    int transform, aggregate, count = length_of(n, "nodes_nodeids");
+    int transform = 0, aggregate = 0, count = length_of(n, "nodes_nodeids");
     bool wide = false;
-    if (!infer_type_in(n, 0, allowed) || !read_choice(n, "post_transform", transforms, TRANSFORMS, &transform) ||
-        !read_choice(n, "aggregate_function", aggregates, AGGREGATES, &aggregate))
+    if (!infer_type_in(n, 0, allowed) || !infer_choice(n, "post_transform", transforms, TRANSFORMS, &transform) ||
+        !infer_choice(n, "aggregate_function", aggregates, AGGREGATES, &aggregate))
         return false;
     if (x->rank != 1 && x->rank != 2)
         return infer_error(n, "the input must have rank 1 or 2, not %d", x->rank);

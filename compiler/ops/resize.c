@@ -44,28 +44,17 @@ typedef struct Resize {
 
 /* --- attributes and sizes --- */
 
-static bool read_choice(const Node *n, const char *name, const char *const *choices, int count, int *out) {
-    const char *s = attr_string(n, name, choices[0]);
-    for (int i = 0; i < count; i++) {
-        if (!strcmp(s, choices[i])) {
-            *out = i;
-            return true;
-        }
-    }
-    return infer_error(n, "attribute \"%s\" is \"%s\"", name, s);
-}
-
 static bool read_attributes(const Node *n, Resize *r, Policy *policy) {
     static const char *const modes[] = {"nearest", "linear", "cubic"};
     static const char *const coordinates[] = {"half_pixel",    "half_pixel_symmetric", "pytorch_half_pixel",
                                               "align_corners", "asymmetric",           "tf_crop_and_resize"};
     static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
     static const char *const policies[] = {"stretch", "not_larger", "not_smaller"};
-    int mode, coordinate, rounding, p;
-    if (!read_choice(n, "mode", modes, MODES, &mode) ||
-        !read_choice(n, "coordinate_transformation_mode", coordinates, COORDINATES, &coordinate) ||
-        !read_choice(n, "nearest_mode", roundings, ROUNDINGS, &rounding) ||
-        !read_choice(n, "keep_aspect_ratio_policy", policies, POLICIES, &p))
+    int mode = 0, coordinate = 0, rounding = 0, p = 0;
+    if (!infer_choice(n, "mode", modes, MODES, &mode) ||
+        !infer_choice(n, "coordinate_transformation_mode", coordinates, COORDINATES, &coordinate) ||
+        !infer_choice(n, "nearest_mode", roundings, ROUNDINGS, &rounding) ||
+        !infer_choice(n, "keep_aspect_ratio_policy", policies, POLICIES, &p))
         return false;
     r->mode = (Mode)mode;
     r->coordinates = (Coordinates)coordinate;

@@ -25,6 +25,8 @@ int infer_broadcast(const Node *n, int rank_x, const int64_t *x, int rank_y, con
 bool infer_ints(const Node *n, int input, const int64_t **out, int *n_out);
 /* An INTS attribute of exactly count entries within least .. most; `otherwise` in each where it is absent. */
 bool infer_ints_attr(const Node *n, const char *name, int count, int64_t least, int64_t most, int64_t otherwise, int64_t *out);
+/* Which of the choices a STRING attribute is; the first where it is absent. */
+bool infer_choice(const Node *n, const char *name, const char *const *choices, int count, int *out);
 /* Input i of one of the types in a NONE-terminated list; a number; a floating-point number; present at all. */
 bool infer_type_in(const Node *n, int i, const DType *allowed);
 bool infer_numeric(const Node *n, int i);
