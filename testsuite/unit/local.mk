@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 EXTRA_DIST += testsuite/unit/unit.h
 UNIT_TESTS += testsuite/unit/test_support
+UNIT_TESTS += testsuite/unit/test_graph
 UNIT_TESTS += testsuite/unit/test_kernel
 UNIT_TESTS += testsuite/unit/test_frontend
 testsuite_unit_test_frontend_SOURCES = \
