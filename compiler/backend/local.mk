@@ -9,4 +9,13 @@ libmlcc_a_SOURCES += \
 	compiler/backend/c/programs.c \
 	compiler/backend/c/unit.c \
 	compiler/backend/c/words.c \
-	compiler/backend/c/words.h
+	compiler/backend/c/words.h \
+	compiler/backend/llvm/arithmetic.c \
+	compiler/backend/llvm/convert.c \
+	compiler/backend/llvm/function.c \
+	compiler/backend/llvm/llvm.h \
+	compiler/backend/llvm/shape.c \
+	compiler/backend/llvm/sqrt.c \
+	compiler/backend/llvm/target.c \
+	compiler/backend/llvm/types.c \
+	compiler/backend/llvm/unit.c

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 EXTRA_DIST += testsuite/unit/unit.h
+UNIT_TESTS += testsuite/unit/test_jit
 UNIT_TESTS += testsuite/unit/test_support
 UNIT_TESTS += testsuite/unit/test_graph
 UNIT_TESTS += testsuite/unit/test_kernel

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Conversions. Half floats go through integer arithmetic unless the target has an instruction: LLVM would call the
+ * compiler's runtime library, which generated code must not need. */
+#include "backend/llvm/llvm.h"
+
+static LLVMValueRef bits_and(const Unit *u, LLVMValueRef x, uint64_t mask) {
+    return LLVMBuildAnd(u->builder, x, splat_int(LLVMTypeOf(x), mask), "");
+}
+
+static LLVMValueRef bits_or(const Unit *u, LLVMValueRef x, LLVMValueRef y) { return LLVMBuildOr(u->builder, x, y, ""); }
+
+static LLVMValueRef plus(const Unit *u, LLVMValueRef x, uint64_t c) {
+    return LLVMBuildAdd(u->builder, x, splat_int(LLVMTypeOf(x), c), "");
+}
+
+static LLVMValueRef left(const Unit *u, LLVMValueRef x, int by) {
+    return LLVMBuildShl(u->builder, x, splat_int(LLVMTypeOf(x), (uint64_t)by), "");
+}
+
+static LLVMValueRef right(const Unit *u, LLVMValueRef x, int by) {
+    return LLVMBuildLShr(u->builder, x, splat_int(LLVMTypeOf(x), (uint64_t)by), "");
+}
+
+static LLVMValueRef test(const Unit *u, LLVMIntPredicate p, LLVMValueRef x, uint64_t c) {
+    return LLVMBuildICmp(u->builder, p, x, splat_int(LLVMTypeOf(x), c), "");
+}
+
+static LLVMTypeRef native_half(const Unit *u, int lanes) {
+    LLVMTypeRef half = LLVMHalfTypeInContext(u->context);
+    return lanes == 1 ? half : LLVMVectorType(half, (unsigned)lanes);
+}
+
+/* x: 16 bits; the result is F32. */
+static LLVMValueRef widen(const Unit *u, DType from, LLVMValueRef x) {
+    LLVMBuilderRef b = u->builder;
+    int lanes = type_lanes(LLVMTypeOf(x));
+    LLVMTypeRef word = type_int(u, 32, lanes), real = type_float(u, DT_F32, lanes);
+    if (from == DT_F16 && u->native_half)
+        return LLVMBuildFPExt(b, LLVMBuildBitCast(b, x, native_half(u, lanes), ""), real, "");
+    x = LLVMBuildZExt(b, x, word, "");
+    if (from == DT_BF16)
+        return LLVMBuildBitCast(b, left(u, x, 16), real, "");
+    LLVMValueRef sign = left(u, bits_and(u, x, 0x8000), 16), exponent = bits_and(u, right(u, x, 10), 31);
+    LLVMValueRef mantissa = bits_and(u, x, 0x3ff);
+    LLVMValueRef tiny = LLVMBuildFMul(b, LLVMBuildSIToFP(b, mantissa, real, ""), splat_float(real, 0x1p-24), "");
+    LLVMValueRef special = test(u, LLVMIntEQ, exponent, 31);
+    LLVMValueRef high = build_select(u, special, splat_int(word, 0x7f800000), left(u, plus(u, exponent, 112), 23));
+    LLVMValueRef normal = bits_or(u, high, left(u, mantissa, 13));
+    LLVMValueRef magnitude =
+        build_select(u, test(u, LLVMIntEQ, exponent, 0), LLVMBuildBitCast(b, tiny, word, ""), normal);
+    return LLVMBuildBitCast(b, bits_or(u, sign, magnitude), real, "");
+}
+
+static LLVMValueRef narrow_bfloat(const Unit *u, LLVMValueRef x) {
+    LLVMValueRef magnitude = bits_and(u, x, 0x7fffffff), odd = bits_and(u, right(u, x, 16), 1);
+    LLVMValueRef rounded = LLVMBuildAdd(u->builder, plus(u, x, 0x7fff), odd, "");
+    LLVMValueRef quiet = bits_or(u, right(u, x, 16), splat_int(LLVMTypeOf(x), 0x40));
+    return build_select(u, test(u, LLVMIntUGT, magnitude, 0x7f800000), quiet, right(u, rounded, 16));
+}
+
+static LLVMValueRef narrow_half(const Unit *u, LLVMValueRef x) {
+    enum { HALF = 0x3f000000 }; /* 0.5: adding it rounds a subnormal at the last place */
+    LLVMBuilderRef b = u->builder;
+    LLVMTypeRef word = LLVMTypeOf(x), real = type_float(u, DT_F32, type_lanes(word));
+    LLVMValueRef sign = bits_and(u, right(u, x, 16), 0x8000), m = bits_and(u, x, 0x7fffffff);
+    LLVMValueRef nan = bits_or(u, bits_and(u, right(u, m, 13), 0x3ff), splat_int(word, 0x7e00));
+    LLVMValueRef sum = LLVMBuildFAdd(b, LLVMBuildBitCast(b, m, real, ""), splat_float(real, 0.5), "");
+    LLVMValueRef small = plus(u, LLVMBuildBitCast(b, sum, word, ""), (uint32_t)-HALF);
+    LLVMValueRef odd = bits_and(u, right(u, m, 13), 1);
+    LLVMValueRef normal = right(u, LLVMBuildAdd(b, plus(u, m, (uint32_t)(0xfff - 0x38000000)), odd, ""), 13);
+    LLVMValueRef r = build_select(u, test(u, LLVMIntULT, m, 0x38800000), small, normal);
+    r = build_select(u, test(u, LLVMIntUGE, m, 0x477ff000), splat_int(word, 0x7c00), r);
+    return bits_or(u, sign, build_select(u, test(u, LLVMIntUGT, m, 0x7f800000), nan, r));
+}
+
+/* x: F32; the result is 16 bits. */
+static LLVMValueRef narrow(const Unit *u, DType to, LLVMValueRef x) {
+    LLVMBuilderRef b = u->builder;
+    int lanes = type_lanes(LLVMTypeOf(x));
+    LLVMTypeRef small = type_int(u, 16, lanes);
+    if (to == DT_F16 && u->native_half)
+        return LLVMBuildBitCast(b, LLVMBuildFPTrunc(b, x, native_half(u, lanes), ""), small, "");
+    x = LLVMBuildBitCast(b, x, type_int(u, 32, lanes), "");
+    return LLVMBuildTrunc(b, to == DT_F16 ? narrow_half(u, x) : narrow_bfloat(u, x), small, "");
+}
+
+/* Indices saturate at 2^30, so that the same model computes the same with 32-bit pointers. */
+static LLVMValueRef clamp_index(const Unit *u, LLVMValueRef x) {
+    LLVMTypeRef t = LLVMTypeOf(x);
+    LLVMValueRef most = splat_int(t, (uint64_t)1 << 30), least = splat_int(t, (uint64_t)-((int64_t)1 << 30));
+    x = build_select(u, LLVMBuildICmp(u->builder, LLVMIntSLT, x, most, ""), x, most);
+    return build_select(u, LLVMBuildICmp(u->builder, LLVMIntSGT, x, least, ""), x, least);
+}
+
+static LLVMValueRef from_float(const Unit *u, DType from, DType to, LLVMValueRef x) {
+    LLVMBuilderRef b = u->builder;
+    LLVMTypeRef source = LLVMTypeOf(x), t = type_of(u, (KType){to, type_lanes(source)});
+    if (to == DT_BOOL)
+        return LLVMBuildFCmp(b, LLVMRealUNE, x, splat_float(source, 0), "");
+    if (to == DT_F64 || to == DT_F32)
+        return from == to ? x : to == DT_F64 ? LLVMBuildFPExt(b, x, t, "") : LLVMBuildFPTrunc(b, x, t, "");
+    const char *name = dtype_is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat";
+    LLVMValueRef r = build_intrinsic(u, name, 2, (LLVMTypeRef[]){t, source}, 1, &x);
+    return to == DT_INDEX ? clamp_index(u, r) : r;
+}
+
+static LLVMValueRef from_integer(const Unit *u, DType from, DType to, LLVMValueRef x) {
+    LLVMBuilderRef b = u->builder;
+    LLVMTypeRef source = LLVMTypeOf(x), t = type_of(u, (KType){to, type_lanes(source)});
+    bool sign = dtype_is_signed(from);
+    if (to == DT_BOOL)
+        return from == DT_BOOL ? x : LLVMBuildICmp(b, LLVMIntNE, x, splat_int(source, 0), "");
+    if (dtype_is_float(to))
+        return sign ? LLVMBuildSIToFP(b, x, t, "") : LLVMBuildUIToFP(b, x, t, "");
+    int have = type_bits(u, from), want = type_bits(u, to);
+    if (have == want)
+        return x;
+    if (have > want)
+        return LLVMBuildTrunc(b, x, t, "");
+    return sign ? LLVMBuildSExt(b, x, t, "") : LLVMBuildZExt(b, x, t, "");
+}
+
+static bool is_short_float(DType t) { return t == DT_F16 || t == DT_BF16; }
+
+static LLVMValueRef cast(const Unit *u, DType from, DType to, LLVMValueRef x) {
+    if (from == to)
+        return x;
+    if (is_short_float(from))
+        return cast(u, DT_F32, to, widen(u, from, x));
+    if (is_short_float(to))
+        return narrow(u, to, cast(u, from, DT_F32, x));
+    return dtype_is_float(from) ? from_float(u, from, to, x) : from_integer(u, from, to, x);
+}
+
+LLVMValueRef build_convert(const Unit *u, const KInstr *i, LLVMValueRef x) {
+    KType from = i->arg[0]->type, to = i->result[0]->type;
+    if (i->op == KOP_CAST || from.dtype == DT_BOOL || to.dtype == DT_BOOL)
+        return cast(u, from.dtype, to.dtype, x);
+    return LLVMBuildBitCast(u->builder, x, type_of(u, to), "");
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The module as machine code: weights, kernels, the run function and the descriptor. */
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Target.h>
+#include <string.h>
+
+#include "backend/interface.h"
+#include "backend/llvm/llvm.h"
+
+static LLVMTypeRef int_type(const Unit *u) { return type_int(u, 32, 1); }
+
+static LLVMValueRef size_of(const Unit *u, int64_t x) { return splat_int(u->index, (uint64_t)x); }
+
+/* --- data --- */
+
+static LLVMValueRef private_data(const Unit *u, const char *name, LLVMValueRef value) {
+    LLVMValueRef g = LLVMAddGlobal(u->module, LLVMTypeOf(value), unit_name(u, name));
+    LLVMSetInitializer(g, value);
+    LLVMSetLinkage(g, LLVMPrivateLinkage);
+    LLVMSetGlobalConstant(g, true);
+    LLVMSetUnnamedAddress(g, LLVMGlobalUnnamedAddr);
+    return g;
+}
+
+static LLVMValueRef string(const Unit *u, const char *name, const char *s) {
+    return private_data(u, name, LLVMConstStringInContext(u->context, s ? s : "", (unsigned)strlen(s ? s : ""), false));
+}
+
+typedef struct Copy {
+    char *to;
+} Copy;
+
+static void copy_bytes(void *to, const void *data, size_t n) {
+    Copy *c = to;
+    memcpy(c->to, data, n);
+    c->to += n;
+}
+
+static int64_t byte_count(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
+
+static LLVMValueRef weights_data(const Unit *u, const KBuffer *b, const char *section) {
+    size_t n = (size_t)byte_count(b);
+    Arena *a = arena_new();
+    char *bytes = arena_alloc(a, n + 1);
+    Copy c = {bytes};
+    interface_const_bytes(b, copy_bytes, &c);
+    LLVMValueRef g = private_data(u, b->name, LLVMConstStringInContext(u->context, bytes, (unsigned)n, true));
+    arena_free(a);
+    LLVMSetLinkage(g, LLVMInternalLinkage);
+    LLVMSetAlignment(g, 64);
+    if (section)
+        LLVMSetSection(g, section);
+    return g;
+}
+
+/* --- the run function --- */
+
+/* Where tensors are while the run function's body is built. */
+typedef struct Places {
+    LLVMValueRef *tensor; /* by buffer index */
+    LLVMValueRef weights, arena;
+} Places;
+
+static LLVMValueRef at_byte(const Unit *u, LLVMValueRef base, int64_t offset) {
+    LLVMValueRef at = size_of(u, offset);
+    return offset ? LLVMBuildInBoundsGEP2(u->builder, type_int(u, 8, 1), base, &at, 1, "") : base;
+}
+
+static LLVMValueRef constant_place(const Unit *u, Places *p, const KBuffer *b, const EmitOptions *o) {
+    if (u->address)
+        return LLVMConstIntToPtr(size_of(u, (int64_t)(intptr_t)u->address[b->index]), u->pointer);
+    if (o->weights == WEIGHTS_BIN)
+        return at_byte(u, p->weights, interface_weights_offset(u->kernels, b));
+    if (!p->tensor[b->index])
+        p->tensor[b->index] = weights_data(u, b, o->weights_section);
+    return p->tensor[b->index];
+}
+
+static LLVMValueRef place(const Unit *u, Places *p, const KArg *a, const EmitOptions *o) {
+    const KBuffer *b = a->buffer;
+    int64_t offset = a->offset * dtype_size(b->dtype);
+    switch (b->kind) {
+    case KBUF_CONST: return at_byte(u, constant_place(u, p, b, o), offset);
+    case KBUF_ARENA: return at_byte(u, p->arena, b->arena_offset + offset);
+    default: return at_byte(u, p->tensor[b->index], offset);
+    }
+}
+
+static void call_kernel(const Unit *u, Places *p, const KCall *c, const EmitOptions *o) {
+    LLVMValueRef f = LLVMGetNamedFunction(u->module, unit_name(u, c->kernel->name));
+    int n = c->kernel->params.len;
+    LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, n);
+    for (int i = 0; i < n; i++)
+        x[i] = place(u, p, &c->arg[i], o);
+    LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(f), f, x, (unsigned)n, "");
+}
+
+static LLVMValueRef begin_function(const Unit *u, const char *name, int n, LLVMLinkage linkage) {
+    LLVMTypeRef *types = ARENA_ARRAY(u->arena, LLVMTypeRef, n);
+    for (int i = 0; i < n; i++)
+        types[i] = u->pointer;
+    LLVMValueRef f = LLVMAddFunction(u->module, unit_name(u, name), LLVMFunctionType(int_type(u), types, (unsigned)n, false));
+    LLVMSetLinkage(f, linkage);
+    unit_describe_function(u, f);
+    LLVMPositionBuilderAtEnd(u->builder, LLVMAppendBasicBlockInContext(u->context, f, ""));
+    return f;
+}
+
+static bool is_tensor(const KBuffer *b) { return b->kind == KBUF_INPUT || b->kind == KBUF_OUTPUT; }
+
+static LLVMValueRef static_arena(const Unit *u) {
+    LLVMTypeRef type = LLVMArrayType2(type_int(u, 8, 1), (uint64_t)u->kernels->arena_size);
+    LLVMValueRef g = LLVMAddGlobal(u->module, type, unit_name(u, "arena"));
+    LLVMSetInitializer(g, LLVMConstNull(type));
+    LLVMSetLinkage(g, LLVMInternalLinkage);
+    LLVMSetAlignment(g, (unsigned)u->kernels->arena_align);
+    return g;
+}
+
+static int tensor_count(const Unit *u) {
+    return interface_count(u->kernels, KBUF_INPUT) + interface_count(u->kernels, KBUF_OUTPUT);
+}
+
+/* Parameters as in interface_prototype. */
+static LLVMValueRef build_run(const Unit *u, const EmitOptions *o) {
+    const KModule *m = u->kernels;
+    int n = tensor_count(u), weights = o->weights == WEIGHTS_BIN, arena = !o->static_arena;
+    LLVMValueRef f = begin_function(u, "run", n + weights + arena, LLVMExternalLinkage);
+    Places p = {.tensor = ARENA_ARRAY(u->arena, LLVMValueRef, m->buffers.len)};
+    int k = 0;
+    for (int i = 0; i < m->buffers.len; i++)
+        if (is_tensor(m->buffers.data[i]))
+            p.tensor[i] = LLVMGetParam(f, (unsigned)k++);
+    for (int i = 0; i < m->buffers.len; i++)
+        if (p.tensor[i])
+            LLVMSetValueName2(p.tensor[i], m->buffers.data[i]->name, strlen(m->buffers.data[i]->name));
+    p.weights = weights ? LLVMGetParam(f, (unsigned)n) : NULL;
+    p.arena = arena ? LLVMGetParam(f, (unsigned)(n + weights)) : static_arena(u);
+    for (int i = 0; i < m->calls.len; i++)
+        call_kernel(u, &p, &m->calls.data[i], o);
+    LLVMBuildRet(u->builder, splat_int(int_type(u), 0));
+    return f;
+}
+
+/* --- the descriptor --- */
+
+static LLVMValueRef load_pointer(const Unit *u, LLVMValueRef table, int i) {
+    LLVMValueRef at = size_of(u, i);
+    return LLVMBuildLoad2(u->builder, u->pointer, LLVMBuildInBoundsGEP2(u->builder, u->pointer, table, &at, 1, ""), "");
+}
+
+/* int run_any(const void *const *input, void *const *output, const void *weights, void *arena) */
+static LLVMValueRef build_run_any(const Unit *u, LLVMValueRef run, const EmitOptions *o, LLVMLinkage linkage) {
+    const KModule *m = u->kernels;
+    LLVMValueRef f = begin_function(u, "run_any", 4, linkage);
+    LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, tensor_count(u) + 2);
+    unsigned n = 0;
+    int in = 0, out = 0;
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind == KBUF_INPUT)
+            x[n++] = load_pointer(u, LLVMGetParam(f, 0), in++);
+        else if (b->kind == KBUF_OUTPUT)
+            x[n++] = load_pointer(u, LLVMGetParam(f, 1), out++);
+    }
+    if (o->weights == WEIGHTS_BIN)
+        x[n++] = LLVMGetParam(f, 2);
+    if (!o->static_arena)
+        x[n++] = LLVMGetParam(f, 3);
+    LLVMBuildRet(u->builder, LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(run), run, x, n, ""));
+    return f;
+}
+
+static LLVMValueRef structure(const Unit *u, LLVMValueRef *field, unsigned n) {
+    return LLVMConstStructInContext(u->context, field, n, false);
+}
+
+/* const struct mlcc_tensor[] of all tensors of a kind; a null pointer where there is none. */
+static LLVMValueRef tensors(const Unit *u, KBufferKind kind, const char *what) {
+    const KModule *m = u->kernels;
+    LLVMValueRef *list = ARENA_ARRAY(u->arena, LLVMValueRef, m->buffers.len);
+    unsigned n = 0;
+    LLVMTypeRef wide = type_int(u, 64, 1);
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind != kind)
+            continue;
+        LLVMValueRef *dim = ARENA_ARRAY(u->arena, LLVMValueRef, b->rank + 1);
+        dim[0] = splat_int(wide, 0);
+        for (int k = 0; k < b->rank; k++)
+            dim[k] = splat_int(wide, (uint64_t)b->dim[k]);
+        LLVMValueRef dims = LLVMConstArray2(wide, dim, b->rank ? (uint64_t)b->rank : 1);
+        LLVMValueRef field[] = {
+            string(u, "string", b->onnx_name),
+            splat_int(int_type(u), (uint64_t)dtype_to_onnx(b->dtype)),
+            splat_int(int_type(u), (uint64_t)b->rank),
+            private_data(u, arena_printf(u->arena, "%s_dim_%u", what, n), dims),
+            size_of(u, byte_count(b)),
+        };
+        list[n++] = structure(u, field, 5);
+    }
+    if (!n)
+        return LLVMConstNull(u->pointer);
+    return private_data(u, what, LLVMConstArray2(LLVMTypeOf(list[0]), list, n));
+}
+
+static void build_descriptor(const Unit *u, LLVMValueRef run_any, const EmitOptions *o) {
+    const KModule *m = u->kernels;
+    LLVMValueRef field[] = {
+        string(u, "string", m->model_name),
+        string(u, "string", o->generator),
+        splat_int(int_type(u), (uint64_t)interface_count(m, KBUF_INPUT)),
+        splat_int(int_type(u), (uint64_t)interface_count(m, KBUF_OUTPUT)),
+        tensors(u, KBUF_INPUT, "input"),
+        tensors(u, KBUF_OUTPUT, "output"),
+        size_of(u, o->static_arena ? 0 : m->arena_size),
+        size_of(u, m->arena_align),
+        size_of(u, 0),
+        size_of(u, o->weights == WEIGHTS_BIN ? interface_weights_size(m) : 0),
+        run_any,
+    };
+    LLVMValueRef value = structure(u, field, sizeof field / sizeof *field);
+    LLVMValueRef g = LLVMAddGlobal(u->module, LLVMTypeOf(value), unit_name(u, "model"));
+    LLVMSetInitializer(g, value);
+    LLVMSetGlobalConstant(g, true);
+}
+
+/* --- the module --- */
+
+static char *keep(Arena *a, char *message) {
+    char *s = arena_strdup(a, message);
+    LLVMDisposeMessage(message);
+    return s;
+}
+
+static void describe_target(Unit *u, LLVMTargetMachineRef machine) {
+    const char *triple = keep(u->arena, LLVMGetTargetMachineTriple(machine));
+    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);
+    LLVMSetModuleDataLayout(u->module, layout);
+    LLVMSetTarget(u->module, triple);
+    u->cpu = keep(u->arena, LLVMGetTargetMachineCPU(machine));
+    u->features = keep(u->arena, LLVMGetTargetMachineFeatureString(machine));
+    u->index = LLVMIntPtrTypeInContext(u->context, layout);
+    LLVMDisposeTargetData(layout);
+    /* Every x86 with AVX2 has F16C. */
+    const Target *t = u->target;
+    u->native_half = !strncmp(triple, "aarch64", 7) || (!strncmp(triple, "x86_64", 6) && t->vector_bits >= 256 && t->fma);
+    if (*t->abi)
+        LLVMAddModuleFlag(u->module, LLVMModuleFlagBehaviorError, "target-abi", strlen("target-abi"),
+                          LLVMMDStringInContext2(u->context, t->abi, strlen(t->abi)));
+}
+
+void unit_begin(Unit *u, Arena *a, const KModule *m, const EmitOptions *o, LLVMTargetMachineRef machine,
+                const void *const *address) {
+    LLVMContextRef c = LLVMContextCreate();
+    *u = (Unit){.arena = a, .context = c, .target = o->target, .prefix = o->prefix, .kernels = m, .address = address};
+    u->module = LLVMModuleCreateWithNameInContext(o->prefix, c);
+    u->builder = LLVMCreateBuilderInContext(c);
+    u->pointer = LLVMPointerTypeInContext(c, 0);
+    describe_target(u, machine);
+    for (int i = 0; i < m->funcs.len; i++)
+        unit_func(u, m->funcs.data[i]);
+    for (int i = 0; i < m->kernels.len; i++)
+        unit_kernel(u, m->kernels.data[i]);
+    LLVMValueRef run = build_run(u, o), any = build_run_any(u, run, o, address ? LLVMExternalLinkage : LLVMInternalLinkage);
+    if (!address)
+        build_descriptor(u, any, o);
+}
+
+void unit_end(Unit *u) {
+    LLVMDisposeBuilder(u->builder);
+    LLVMDisposeModule(u->module);
+    LLVMContextDispose(u->context);
+}
+
+static bool write_code(Diag *d, Unit *u, LLVMTargetMachineRef machine, ObjectFormat format, FILE *out) {
+    char *message = NULL;
+    if (LLVMVerifyModule(u->module, LLVMReturnStatusAction, &message)) {
+        diag_error(d, NOWHERE, "internal: LLVM refuses the module: %s", message);
+        LLVMDisposeMessage(message);
+        return false;
+    }
+    LLVMDisposeMessage(message);
+    int errors = d->errors;
+    if (!module_optimise(d, u->module, machine))
+        return false;
+    if (format == OBJECT_LL) {
+        char *text = LLVMPrintModuleToString(u->module);
+        fputs(text, out);
+        LLVMDisposeMessage(text);
+        return d->errors == errors;
+    }
+    LLVMMemoryBufferRef code = module_emit(d, u->module, machine, format == OBJECT_S ? LLVMAssemblyFile : LLVMObjectFile);
+    if (!code)
+        return false;
+    fwrite(LLVMGetBufferStart(code), 1, LLVMGetBufferSize(code), out);
+    LLVMDisposeMemoryBuffer(code);
+    return d->errors == errors;
+}
+
+/* A constant's size is 32 bits in LLVM's C interface. */
+static bool weights_fit(Diag *d, const KModule *m, const EmitOptions *o) {
+    for (int i = 0; o->weights != WEIGHTS_BIN && i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind == KBUF_CONST && byte_count(b) > UINT32_MAX) {
+            diag_error(d, NOWHERE, "constant \"%s\" has more than 4 GiB; use --weights=bin", b->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool emit_llvm(Diag *d, const KModule *m, const EmitOptions *o, ObjectFormat format, FILE *out) {
+    LLVMTargetMachineRef machine = weights_fit(d, m, o) ? machine_new(d, o->target, LLVMCodeGenLevelDefault) : NULL;
+    if (!machine)
+        return false;
+    Arena *a = arena_new();
+    Unit u;
+    unit_begin(&u, a, m, o, machine, NULL);
+    context_diagnostics(u.context, d);
+    bool ok = write_code(d, &u, machine, format, out);
+    unit_end(&u);
+    LLVMDisposeTargetMachine(machine);
+    arena_free(a);
+    if (ok && ferror(out)) {
+        diag_error(d, NOWHERE, "cannot write the code");
+        return false;
+    }
+    return ok;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Compiles modules into this process. One ORC instance serves all modules, each with a tracker that frees its code. */
+#include "jit/jit.h"
+
+#include <llvm-c/LLJIT.h>
+#include <llvm-c/Orc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/interface.h"
+#include "backend/llvm/llvm.h"
+
+typedef int (*RunAny)(const void *const *input, void *const *output, const void *weights, void *arena);
+
+struct Jit {
+    LLVMOrcResourceTrackerRef code;
+    RunAny run;
+    Arena *memory; /* constants that had to be packed */
+    void *arena;
+};
+
+/* What does not change from one module to the next. */
+static struct Host {
+    Arena *memory;
+    const Target *target;
+    LLVMOrcLLJITRef orc;
+    LLVMTargetMachineRef machine[2]; /* by JitSpeed */
+    unsigned modules;
+} host;
+
+static bool orc_failed(Diag *d, LLVMErrorRef error) {
+    char *message = LLVMGetErrorMessage(error);
+    diag_error(d, NOWHERE, "LLVM: %s", message);
+    LLVMDisposeErrorMessage(message);
+    return false;
+}
+
+/* Generated code calls memcpy and memset only; they are this process's own. */
+static bool find_process_symbols(Diag *d) {
+    LLVMOrcDefinitionGeneratorRef process = NULL;
+    LLVMErrorRef error =
+        LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, LLVMOrcLLJITGetGlobalPrefix(host.orc), NULL, NULL);
+    if (error)
+        return orc_failed(d, error);
+    LLVMOrcJITDylibAddGenerator(LLVMOrcLLJITGetMainJITDylib(host.orc), process);
+    return true;
+}
+
+static bool start(Diag *d, JitSpeed speed) {
+    static const LLVMCodeGenOptLevel level[] = {[JIT_QUICK] = LLVMCodeGenLevelLess, [JIT_FAST] = LLVMCodeGenLevelDefault};
+    if (!host.memory) {
+        host.memory = arena_new();
+        host.target = jit_native_target(host.memory);
+    }
+    if (!host.machine[speed] && !(host.machine[speed] = machine_new(d, host.target, level[speed])))
+        return false;
+    if (host.orc)
+        return true;
+    LLVMErrorRef error = LLVMOrcCreateLLJIT(&host.orc, NULL);
+    return error ? orc_failed(d, error) : find_process_symbols(d);
+}
+
+/* --- constants --- */
+
+static bool is_packed(const KBuffer *b) {
+    int64_t next = 1;
+    for (int i = b->data.rank - 1; i >= 0; i--) {
+        if (b->data.dim[i] != 1 && b->data.stride[i] != next)
+            return false;
+        next *= b->data.dim[i];
+    }
+    return true;
+}
+
+static void append(void *to, const void *data, size_t n) {
+    char **p = to;
+    memcpy(*p, data, n);
+    *p += n;
+}
+
+static const void *constant_address(Arena *a, const KBuffer *b) {
+    enum { ALIGN = 64 };
+    if (is_packed(b))
+        return b->data.bytes;
+    char *bytes = arena_alloc(a, (size_t)b->count * (size_t)dtype_size(b->dtype) + ALIGN);
+    bytes += (ALIGN - (uintptr_t)bytes % ALIGN) % ALIGN;
+    char *end = bytes;
+    interface_const_bytes(b, append, &end);
+    return bytes;
+}
+
+static const void *const *constant_addresses(Arena *a, const KModule *m) {
+    const void **address = ARENA_ARRAY(a, const void *, m->buffers.len + 1);
+    for (int i = 0; i < m->buffers.len; i++)
+        if (m->buffers.data[i]->kind == KBUF_CONST)
+            address[i] = constant_address(a, m->buffers.data[i]);
+    return address;
+}
+
+/* --- compilation --- */
+
+static bool load(Diag *d, Jit *j, LLVMMemoryBufferRef object, const char *symbol) {
+    LLVMOrcExecutorAddress at = 0;
+    j->code = LLVMOrcJITDylibCreateResourceTracker(LLVMOrcLLJITGetMainJITDylib(host.orc));
+    LLVMErrorRef error = LLVMOrcLLJITAddObjectFileWithRT(host.orc, j->code, object);
+    if (!error)
+        error = LLVMOrcLLJITLookup(host.orc, &at, symbol);
+    if (error)
+        return orc_failed(d, error);
+    uintptr_t p = (uintptr_t)at;
+    memcpy(&j->run, &p, sizeof j->run);
+    return true;
+}
+
+static bool compile(Diag *d, Jit *j, const KModule *m, JitSpeed speed) {
+    Arena *a = arena_new();
+    EmitOptions o = {.prefix = arena_printf(a, "jit%u", host.modules++), .target = host.target};
+    LLVMTargetMachineRef machine = host.machine[speed];
+    Unit u;
+    unit_begin(&u, a, m, &o, machine, constant_addresses(j->memory, m));
+    context_diagnostics(u.context, d);
+    bool ok = speed == JIT_QUICK || module_optimise(d, u.module, machine);
+    LLVMMemoryBufferRef object = ok ? module_emit(d, u.module, machine, LLVMObjectFile) : NULL;
+    ok = object && load(d, j, object, unit_name(&u, "run_any"));
+    unit_end(&u);
+    arena_free(a);
+    return ok;
+}
+
+static bool reserve_arena(Diag *d, Jit *j, const KModule *m) {
+    size_t align = m->arena_align > 64 ? (size_t)m->arena_align : 64, size = (size_t)m->arena_size + align;
+    j->arena = aligned_alloc(align, size / align * align);
+    if (!j->arena)
+        diag_error(d, NOWHERE, "out of memory: %lld bytes of scratch memory", (long long)m->arena_size);
+    return j->arena != NULL;
+}
+
+Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed) {
+    if (!start(d, speed))
+        return NULL;
+    Jit *j = calloc(1, sizeof *j);
+    if (!j) {
+        diag_error(d, NOWHERE, "out of memory");
+        return NULL;
+    }
+    j->memory = arena_new();
+    int errors = d->errors;
+    if (reserve_arena(d, j, m) && compile(d, j, m, speed) && d->errors == errors)
+        return j;
+    jit_free(j);
+    return NULL;
+}
+
+int jit_run(Jit *j, const void *const *input, void *const *output) { return j->run(input, output, NULL, j->arena); }
+
+void jit_free(Jit *j) {
+    if (!j)
+        return;
+    if (j->code) {
+        LLVMErrorRef error = LLVMOrcResourceTrackerRemove(j->code);
+        if (error)
+            LLVMConsumeError(error);
+        LLVMOrcReleaseResourceTracker(j->code);
+    }
+    arena_free(j->memory);
+    free(j->arena);
+    free(j);
+}
