@@ -11,10 +11,14 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/parse.c \
 	compiler/kernel/rewrite.c \
 	compiler/kernel/rewrite.h \
+	compiler/kernel/schedule.c \
 	compiler/kernel/schedule.h \
 	compiler/kernel/simplify.c \
 	compiler/kernel/target.h \
 	compiler/kernel/text.c \
 	compiler/kernel/text.h \
+	compiler/kernel/transform.c \
+	compiler/kernel/transform.h \
+	compiler/kernel/vectorize.c \
 	compiler/kernel/verify.c \
 	compiler/kernel/verify_module.c

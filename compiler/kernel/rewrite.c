@@ -143,3 +143,15 @@ void kernel_clone_block(KBuilder *b, KMap *m, const KBlock *block, KValue **out)
             out[k] = kmap_get(m, i->arg[k]);
     }
 }
+
+void kernel_replace_uses(KKernel *k, KBlock *block, const KMap *m) {
+    for (KInstr *i = block->first; i; i = i->next) {
+        for (int a = 0; a < i->nargs; a++)
+            i->arg[a] = kmap_get(m, i->arg[a]);
+        if (i->mem.at)
+            i->mem.at = kmap_index(k->module->arena, m, i->mem.at);
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                kernel_replace_uses(k, i->block[n], m);
+    }
+}

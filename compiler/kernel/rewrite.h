@@ -23,6 +23,9 @@ void kernel_clone(KBuilder *b, KMap *m, const KInstr *i);
 /* The instructions of a block but its YIELD, whose arguments' new values go to out (where not NULL). */
 void kernel_clone_block(KBuilder *b, KMap *m, const KBlock *block, KValue **out);
 
+/* Every use in the block and below is replaced by what the map says. */
+void kernel_replace_uses(KKernel *k, KBlock *block, const KMap *m);
+
 bool kinstr_is(const KInstr *i, unsigned flags); /* any of the flags of kops.def */
 /* Constant bounds of a loop; false where they are not. trips may be NULL. */
 bool kloop_bounds(const KInstr *loop, int64_t *lo, int64_t *hi, int64_t *trips);

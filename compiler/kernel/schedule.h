@@ -11,8 +11,8 @@
 /* for i in lo..hi  ->  for o in lo..lo+n*factor step factor { for i in o..o+factor } and, where factor does not divide
  * the constant trip count, a remainder loop after it, returned in *rest (else NULL). */
 bool schedule_split(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner, KInstr **rest);
-/* Two perfectly nested loops exchange places. */
-bool schedule_interchange(KKernel *k, KInstr *outer);
+/* Two perfectly nested parallel loops exchange places; *swapped is then the outer one. */
+bool schedule_interchange(KKernel *k, KInstr *outer, KInstr **swapped);
 /* Two perfectly nested loops become one where every access allows it (coef_outer == trip_inner * coef_inner). */
 bool schedule_collapse(KKernel *k, KInstr *outer, KInstr **merged);
 /* Cuts the iteration space at `at`: [lo, at) and [at, hi). */

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What to do with each kernel: register tiles for nests that reduce, lanes for those that do not. Decided from loops,
+ * accesses and the target alone. */
+#include "kernel/schedule.h"
+
+#include <string.h>
+
+#include "kernel/transform.h"
+
+enum {
+    DEEPEST = 16,
+    LARGEST_BORDER_SCAN = 8192,
+    UNROLLED_INSTRUCTIONS = 200,
+};
+
+typedef struct Schedule {
+    KKernel *k;
+    const Target *target;
+    int lanes; /* of float32 */
+    int registers;
+} Schedule;
+
+/* A perfect nest of parallel loops with constant bounds, outermost first. */
+typedef struct Nest {
+    KInstr *loop[DEEPEST];
+    int64_t trips[DEEPEST];
+    int n;
+    const KBlock *body;
+} Nest;
+
+static bool is_nest_loop(const KInstr *i, int64_t *trips) {
+    int64_t lo, hi;
+    return i && i->op == KOP_FOR && i->loop == KLOOP_PARALLEL && i->step == 1 && !i->nresults && kloop_bounds(i, &lo, &hi, trips);
+}
+
+static Nest nest_from(KInstr *loop) {
+    Nest nest = {0};
+    int64_t trips;
+    while (nest.n < DEEPEST && is_nest_loop(loop, &trips)) {
+        nest.loop[nest.n] = loop;
+        nest.trips[nest.n++] = trips;
+        nest.body = loop->block[0];
+        loop = schedule_inner(loop);
+    }
+    return nest;
+}
+
+static bool has_loop(const KBlock *b) {
+    for (const KInstr *i = b->first; i; i = i->next)
+        for (int n = 0; n < 2; n++)
+            if (i->block[n] && (i->op == KOP_FOR || has_loop(i->block[n])))
+                return true;
+    return false;
+}
+
+static int count_instrs(const KBlock *b) {
+    int n = 0;
+    for (const KInstr *i = b->first; i; i = i->next) {
+        n += i->op != KOP_CONST && i->op != KOP_AFFINE && i->op != KOP_YIELD;
+        n += i->op == KOP_CALL ? 20 : 0;
+        for (int k = 0; k < 2; k++)
+            if (i->block[k])
+                n += count_instrs(i->block[k]);
+    }
+    return n;
+}
+
+/* --- accesses --- */
+
+typedef struct Accesses {
+    int stores, unit_stores, loads, fixed_loads, unit_loads;
+} Accesses;
+
+/* How the accesses below a block move with a variable. */
+static void count_accesses(const KBlock *b, const KValue *iv, Accesses *a) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        int64_t c = i->mem.at ? kx_coef(i->mem.at, iv) : 0;
+        if (i->op == KOP_STORE) {
+            a->stores++;
+            a->unit_stores += c == 1;
+        } else if (i->op == KOP_LOAD) {
+            a->loads++;
+            a->fixed_loads += c == 0;
+            a->unit_loads += c == 1;
+        }
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                count_accesses(i->block[n], iv, a);
+    }
+}
+
+/* The loop to become lanes: every store walks along it by one. */
+static int vector_loop(const Schedule *s, const Nest *nest) {
+    int best = -1, best_score = -1;
+    for (int d = 0; d < nest->n; d++) {
+        Accesses a = {0};
+        count_accesses(nest->body, kb_iv(nest->loop[d]), &a);
+        if (!a.stores || a.unit_stores != a.stores || !schedule_can_vectorize(s->k, nest->loop[d]))
+            continue;
+        int score = a.fixed_loads + a.unit_loads + (d == nest->n - 1);
+        if (score > best_score) {
+            best = d;
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+/* Loads that vary with v but not with r: what a tile along r shares. */
+static int shared_loads(const KBlock *b, const bool *with_v, const bool *with_r) {
+    int n = 0;
+    for (const KInstr *i = b->first; i; i = i->next) {
+        if (i->op == KOP_LOAD)
+            n += with_v[i->result[0]->id] && !with_r[i->result[0]->id];
+        for (int k = 0; k < 2; k++)
+            if (i->block[k])
+                n += shared_loads(i->block[k], with_v, with_r);
+    }
+    return n;
+}
+
+static int row_loop(const Schedule *s, const Nest *nest, int v) {
+    const bool *with_v = schedule_varying(s->k, nest->loop[v]);
+    for (int d = nest->n - 1; d >= 0; d--)
+        if (d != v && nest->trips[d] > 1 && shared_loads(nest->body, with_v, schedule_varying(s->k, nest->loop[d])))
+            return d;
+    return -1;
+}
+
+/* Most values that a loop in the body carries from one iteration to the next. */
+static int accumulators(const KBlock *b) {
+    int most = 0;
+    for (const KInstr *i = b->first; i; i = i->next) {
+        if (i->op == KOP_FOR && i->nresults > most)
+            most = i->nresults;
+        for (int n = 0; n < 2; n++) {
+            int inner = i->block[n] ? accumulators(i->block[n]) : 0;
+            most = inner > most ? inner : most;
+        }
+    }
+    return most;
+}
+
+/* --- borders: where the bounds of the loops inside depend on a loop's variable --- */
+
+static bool evaluate(const KValue *v, const KValue *iv, int64_t at, int64_t *x) {
+    const KInstr *i = v->def;
+    int64_t a, b;
+    if (v == iv) {
+        *x = at;
+        return true;
+    }
+    if (!i)
+        return false;
+    switch (i->op) {
+    case KOP_CONST: *x = i->imm.i; return true;
+    case KOP_AFFINE:
+        *x = i->mem.at->base;
+        for (int k = 0; k < i->mem.at->n; k++) {
+            if (!evaluate(i->mem.at->term[k].var, iv, at, &a))
+                return false;
+            *x += i->mem.at->term[k].coef * a;
+        }
+        return true;
+    case KOP_MIN:
+    case KOP_MAX:
+    case KOP_DIV:
+        if (!evaluate(i->arg[0], iv, at, &a) || !evaluate(i->arg[1], iv, at, &b) || (i->op == KOP_DIV && b <= 0))
+            return false;
+        *x = i->op == KOP_MIN ? (a < b ? a : b) : i->op == KOP_MAX ? (a > b ? a : b) : a / b - (a % b < 0);
+        return true;
+    default: return false;
+    }
+}
+
+typedef struct Bounds {
+    const KValue *v[4 * DEEPEST];
+    int n;
+    bool known;
+} Bounds;
+
+static void collect_bounds(const KBlock *b, const bool *varies, Bounds *r) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        for (int a = 0; i->op == KOP_FOR && a < 2; a++) {
+            if (!varies[i->arg[a]->id])
+                continue;
+            if (r->n == 4 * DEEPEST)
+                r->known = false;
+            else
+                r->v[r->n++] = i->arg[a];
+        }
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                collect_bounds(i->block[n], varies, r);
+    }
+}
+
+static bool same_bounds(const Bounds *r, const KValue *iv, int64_t x, int64_t y) {
+    for (int i = 0; i < r->n; i++) {
+        int64_t a, b;
+        if (!evaluate(r->v[i], iv, x, &a) || !evaluate(r->v[i], iv, y, &b) || a != b)
+            return false;
+    }
+    return true;
+}
+
+/* The longest run of iterations in which all loops inside have the same bounds; false where there is none to find. */
+static bool interior(const Schedule *s, const KInstr *loop, int64_t *from, int64_t *to) {
+    int64_t lo, hi;
+    Bounds r = {.known = true};
+    kloop_bounds(loop, &lo, &hi, NULL);
+    *from = lo;
+    *to = hi;
+    collect_bounds(loop->block[0], schedule_varying(s->k, loop), &r);
+    if (!r.n)
+        return true;
+    if (!r.known || hi - lo > LARGEST_BORDER_SCAN)
+        return false;
+    int64_t start = lo;
+    *to = lo;
+    for (int64_t i = lo + 1; i <= hi; i++) {
+        if (i < hi && same_bounds(&r, kb_iv(loop), start, i))
+            continue;
+        if (i - start > *to - *from) {
+            *from = start;
+            *to = i;
+        }
+        start = i;
+    }
+    return *to - *from > 1;
+}
+
+/* --- small moves --- */
+
+/* Sinks a loop below the loops inside it, as deep as `levels`; the nest's new outermost loop. */
+static KInstr *sink(Schedule *s, KInstr *loop, int levels, KInstr **sunk) {
+    KInstr *outermost = loop;
+    *sunk = loop;
+    for (int i = 0; i < levels; i++) {
+        KInstr *swapped;
+        if (!schedule_interchange(s->k, *sunk, &swapped))
+            break;
+        if (i == 0)
+            outermost = swapped;
+        *sunk = schedule_inner(swapped);
+    }
+    return outermost;
+}
+
+/* Lanes, then as many vectors side by side as are left. */
+static void widen(Schedule *s, KInstr *loop, int lanes) {
+    KInstr *outer, *inner, *rest;
+    if (lanes == 1) {
+        schedule_jam(s->k, loop);
+        return;
+    }
+    if (!schedule_split(s->k, loop, lanes, &outer, &inner, &rest))
+        return;
+    schedule_vectorize(s->k, inner);
+    int64_t lo, hi, trips;
+    kloop_bounds(outer, &lo, &hi, &trips);
+    schedule_jam(s->k, outer);
+}
+
+static int64_t largest_power(int64_t x) {
+    int64_t p = 1;
+    while (2 * p <= x)
+        p *= 2;
+    return p;
+}
+
+/* --- nests that reduce: tiles of accumulators in registers --- */
+
+typedef struct Tile {
+    int vectors, rows; /* accumulators: vectors x rows */
+} Tile;
+
+static Tile largest_tile(const Schedule *s, bool rows, int carried) {
+    carried = carried < 1 ? 1 : carried;
+    if (s->lanes == 1)
+        return (Tile){4, rows && carried == 1 && s->registers >= 16 ? 2 : 1};
+    if (!rows)
+        return (Tile){carried > 1 ? 2 : 8, 1};
+    bool many = s->registers >= 32;
+    int vectors = many ? 4 : 2;
+    if (carried > 1)
+        return (Tile){vectors, 1};
+    return (Tile){vectors, many ? 6 : 6};
+}
+
+/* Rows in a tile, so that the tiles cover the trips with the least work and rest. */
+static int tile_rows(int64_t trips, int most, int vectors) {
+    int best = 1;
+    double least = 1e300;
+    for (int r = 1; r <= most; r++) {
+        int64_t full = trips / r, rest = trips % r;
+        double cost = (double)full * (r * vectors + 0.6 * (r + vectors)) + (rest ? (double)(rest * vectors) + 0.6 * (double)(rest + vectors) + 2 : 0);
+        if (r * vectors < 8)
+            cost *= 1 + 0.06 * (8 - r * vectors);
+        if (cost <= least) {
+            least = cost;
+            best = r;
+        }
+    }
+    return best;
+}
+
+/* rows x (vectors x lanes): the innermost two loops of a nest become straight code. */
+static void tile(Schedule *s, KInstr *row, int rows, int lanes) {
+    KInstr *outer, *inner, *rest;
+    if (!schedule_split(s->k, row, rows, &outer, &inner, &rest))
+        return;
+    KInstr *column = schedule_inner(inner);
+    if (column) {
+        widen(s, column, lanes);
+        schedule_jam(s->k, inner);
+    }
+    if (!rest)
+        return;
+    column = schedule_inner(rest);
+    if (column) {
+        widen(s, column, lanes);
+        schedule_jam(s->k, rest);
+    }
+}
+
+/* The row loop with the vector loop right inside: borders apart, the middle in tiles. */
+static void tile_rows_of(Schedule *s, KInstr *row, Tile t, int lanes) {
+    int64_t lo, hi, from, to;
+    KInstr *after = NULL, *middle = row;
+    kloop_bounds(row, &lo, &hi, NULL);
+    if (!interior(s, row, &from, &to)) {
+        widen(s, schedule_inner(row), lanes);
+        return;
+    }
+    if (to < hi && !schedule_cut(s->k, row, to, &after))
+        return;
+    if (from > lo && !schedule_cut(s->k, row, from, &middle))
+        return;
+    if (after && schedule_inner(after))
+        widen(s, schedule_inner(after), lanes);
+    if (middle != row && schedule_inner(row))
+        widen(s, schedule_inner(row), lanes);
+    tile(s, middle, tile_rows(to - from, t.rows, t.vectors), lanes);
+}
+
+/* A piece of the vector loop, outermost in its nest, of count blocks of vectors x lanes. depth: loops inside it. */
+static void tile_piece(Schedule *s, KInstr *loop, int depth, int row, Tile t, int lanes) {
+    KInstr *outer, *inner, *rest;
+    if (!schedule_split(s->k, loop, (int64_t)t.vectors * lanes, &outer, &inner, &rest))
+        return;
+    KInstr *outermost = sink(s, inner, depth, &inner);
+    if (!depth || row < 0) {
+        widen(s, inner, lanes);
+        return;
+    }
+    /* outermost is loop 0 of the others now; the row loop goes right outside the columns */
+    KInstr *r = outermost;
+    for (int d = 0; d < row; d++)
+        r = schedule_inner(r);
+    sink(s, r, depth - 1 - row, &r);
+    tile_rows_of(s, r, t, lanes);
+}
+
+static void tile_nest(Schedule *s, Nest *nest, int v) {
+    int row = row_loop(s, nest, v), depth = nest->n - 1;
+    int64_t trips = nest->trips[v], lo, hi;
+    Tile most = largest_tile(s, row >= 0, accumulators(nest->body));
+    if (row > v)
+        row--; /* its place among the others */
+    KInstr *loop = nest->loop[v];
+    for (int d = v; d > 0; d--) /* to the outside */
+        if (!schedule_interchange(s->k, nest->loop[d - 1], &loop))
+            return;
+        else
+            nest->loop[d - 1] = loop;
+    kloop_bounds(loop, &lo, &hi, NULL);
+    int64_t lanes = s->lanes < trips ? s->lanes : largest_power(trips);
+    while (trips > 0) {
+        while (lanes > trips)
+            lanes /= 2;
+        int64_t vectors = trips / lanes, blocks = (vectors + most.vectors - 1) / most.vectors;
+        Tile t = {(int)((vectors + blocks - 1) / blocks), most.rows};
+        if (t.vectors < most.vectors && most.rows > 1)
+            t.rows = most.rows * most.vectors / t.vectors > 12 ? 12 : most.rows * most.vectors / t.vectors;
+        int64_t covered = vectors / t.vectors * t.vectors * lanes;
+        KInstr *rest = NULL;
+        if (covered < trips && !schedule_cut(s->k, loop, lo + covered, &rest))
+            return;
+        tile_piece(s, loop, depth, row, t, (int)lanes);
+        loop = rest;
+        lo += covered;
+        trips -= covered;
+    }
+}
+
+/* --- nests that do not reduce --- */
+
+static void stream_nest(Schedule *s, Nest *nest, int v) {
+    int64_t lo, hi, trips = nest->trips[v];
+    if (s->lanes == 1)
+        return;
+    KInstr *loop;
+    sink(s, nest->loop[v], nest->n - 1 - v, &loop);
+    kloop_bounds(loop, &lo, &hi, NULL);
+    int size = count_instrs(loop->block[0]);
+    int64_t lanes = s->lanes, together = size <= 8 ? 4 : size <= 24 ? 2 : 1;
+    while (loop && lanes > 1) {
+        int64_t block = lanes * together, covered = trips / block * block;
+        if (!covered) {
+            if (together > 1)
+                together = 1;
+            else
+                lanes /= 2;
+            continue;
+        }
+        KInstr *rest = NULL, *outer, *inner, *none;
+        if (covered < trips && !schedule_cut(s->k, loop, lo + covered, &rest))
+            return;
+        if (!schedule_split(s->k, loop, block, &outer, &inner, &none))
+            return;
+        widen(s, inner, (int)lanes);
+        loop = rest;
+        lo += covered;
+        trips -= covered;
+    }
+}
+
+/* --- the whole kernel --- */
+
+/* Loops whose accesses run on from one to the next become one. */
+static KInstr *collapsed(Schedule *s, KInstr *loop) {
+    for (KInstr *merged; schedule_collapse(s->k, loop, &merged);)
+        loop = merged;
+    for (KInstr *l = loop, *inner, *merged; (inner = schedule_inner(l)) != NULL;)
+        if (!schedule_collapse(s->k, inner, &merged))
+            l = inner;
+    return loop;
+}
+
+static void schedule_block(Schedule *s, KBlock *b);
+
+static void schedule_loop(Schedule *s, KInstr *loop) {
+    int64_t trips;
+    if (!is_nest_loop(loop, &trips)) {
+        for (int n = 0; n < 2; n++)
+            if (loop->block[n])
+                schedule_block(s, loop->block[n]);
+        return;
+    }
+    loop = collapsed(s, loop);
+    Nest nest = nest_from(loop);
+    int v = vector_loop(s, &nest);
+    if (v < 0)
+        schedule_block(s, (KBlock *)nest.body);
+    else if (has_loop(nest.body))
+        tile_nest(s, &nest, v);
+    else
+        stream_nest(s, &nest, v);
+}
+
+static void schedule_block(Schedule *s, KBlock *b) {
+    for (KInstr *i = b->first, *next; i; i = next) {
+        next = i->next;
+        if (i->block[0])
+            schedule_loop(s, i);
+    }
+}
+
+/* Short loops of known length become straight code, from the inside. */
+static void unroll_short(KKernel *k, KBlock *b) {
+    for (KInstr *i = b->first, *next; i; i = next) {
+        next = i->next;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                unroll_short(k, i->block[n]);
+        int64_t lo, hi, trips;
+        if (i->op == KOP_FOR && i->loop == KLOOP_REDUCE && kloop_bounds(i, &lo, &hi, &trips) && trips <= 9 &&
+            trips * count_instrs(i->block[0]) <= UNROLLED_INSTRUCTIONS)
+            schedule_unroll(k, i);
+    }
+}
+
+void schedule_kernel(KKernel *k, const Target *t) {
+    Schedule s = {k, t, t->vector_bits >= 64 ? t->vector_bits / 32 : 1, t->vector_registers};
+    schedule_block(&s, k->body);
+    kernel_simplify(k);
+    unroll_short(k, k->body);
+    kernel_simplify(k);
+}
+
+static bool calls(const KBlock *b, const KFunc *f) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        if (i->func == f)
+            return true;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n] && calls(i->block[n], f))
+                return true;
+    }
+    return false;
+}
+
+/* Functions that only scalar code called. */
+static void drop_functions(KModule *m) {
+    for (int f = m->funcs.len - 1; f >= 0; f--) {
+        bool used = false;
+        for (int i = 0; i < m->kernels.len && !used; i++)
+            used = calls(m->kernels.data[i]->body, m->funcs.data[f]);
+        for (int i = f + 1; i < m->funcs.len && !used; i++)
+            used = calls(m->funcs.data[i]->body->body, m->funcs.data[f]);
+        if (used)
+            continue;
+        memmove(&m->funcs.data[f], &m->funcs.data[f + 1], (size_t)(m->funcs.len - f - 1) * sizeof *m->funcs.data);
+        m->funcs.len--;
+    }
+}
+
+void schedule_module(KModule *m, const Target *t) {
+    for (int i = 0; i < m->kernels.len; i++)
+        schedule_kernel(m->kernels.data[i], t);
+    drop_functions(m);
+}

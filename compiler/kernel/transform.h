@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the loop transformations share. */
+#ifndef MLCC_KERNEL_TRANSFORM_H
+#define MLCC_KERNEL_TRANSFORM_H
+
+#include "kernel/rewrite.h"
+#include "kernel/schedule.h"
+
+/* By value id: whether a value within the loop may differ between its iterations. */
+bool *schedule_varying(KKernel *k, const KInstr *loop);
+
+/* Whether schedule_vectorize would do it, given a suitable trip count. */
+bool schedule_can_vectorize(KKernel *k, const KInstr *loop);
+
+/* The loop that is all that another loop does, pure values apart; NULL where there is none. */
+KInstr *schedule_inner(const KInstr *outer);
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A parallel loop becomes lanes. Values that vary with it turn into vectors; indices stay scalar, one for each lane, and
+ * make contiguous or strided accesses where they advance evenly, else one access a lane. */
+#include "kernel/transform.h"
+
+enum { MOST_LANES = 64 };
+
+typedef struct Undo {
+    KMap *map;
+    const KValue *v;
+    KValue *old;
+} Undo;
+
+typedef struct Lanes {
+    KBuilder b;
+    const bool *varies;
+    int n;
+    KMap uniform; /* values that do not vary */
+    KMap vector;  /* values that do: all lanes in one */
+    KMap lane[MOST_LANES]; /* … and one by one, where known */
+    VEC(Undo) trail; /* what was put into the maps: at the end of a nested block it no longer dominates */
+} Lanes;
+
+static bool varies(const Lanes *l, const KValue *v) { return l->varies[v->id]; }
+
+static bool known(const KMap *m, const KValue *v) { return v->id < m->n && m->to[v->id]; }
+
+static void put(Lanes *l, KMap *m, const KValue *v, KValue *by) {
+    VEC_PUSH(l->b.arena, &l->trail, ((Undo){m, v, m->to[v->id]}));
+    kmap_set(m, v, by);
+}
+
+static void undo(Lanes *l, int mark) {
+    while (l->trail.len > mark) {
+        const Undo *u = &l->trail.data[--l->trail.len];
+        u->map->to[u->v->id] = u->old;
+    }
+}
+
+static KValue *lane_of(Lanes *l, KValue *v, int t) {
+    if (!varies(l, v))
+        return kmap_get(&l->uniform, v);
+    if (known(&l->lane[t], v))
+        return kmap_get(&l->lane[t], v);
+    KValue *x = kb_extract(&l->b, kmap_get(&l->vector, v), t, 1);
+    put(l, &l->lane[t], v, x);
+    return x;
+}
+
+static KValue *vector_of(Lanes *l, KValue *v) {
+    if (!varies(l, v))
+        return kb_splat(&l->b, kmap_get(&l->uniform, v), l->n);
+    if (known(&l->vector, v))
+        return kmap_get(&l->vector, v);
+    KValue *part[MOST_LANES];
+    for (int t = 0; t < l->n; t++)
+        part[t] = lane_of(l, v, t);
+    KValue *x = kb_pack(&l->b, l->n, part);
+    put(l, &l->vector, v, x);
+    return x;
+}
+
+/* The lane's map knows everything that the instruction names. */
+static void prepare(Lanes *l, const KInstr *i, int t) {
+    for (int a = 0; a < i->nargs; a++)
+        put(l, &l->lane[t], i->arg[a], lane_of(l, i->arg[a], t));
+    for (int k = 0; i->mem.at && k < i->mem.at->n; k++)
+        put(l, &l->lane[t], i->mem.at->term[k].var, lane_of(l, i->mem.at->term[k].var, t));
+}
+
+static void one_by_one(Lanes *l, const KInstr *i) {
+    for (int t = 0; t < l->n; t++) {
+        prepare(l, i, t);
+        kernel_clone(&l->b, &l->lane[t], i);
+    }
+}
+
+/* Address of lane 0 and the step from lane to lane; false where they do not advance evenly. */
+static bool even_step(Lanes *l, const KInstr *i, KIndex *first, int64_t *step) {
+    KIndex before = NULL;
+    for (int t = 0; t < l->n; t++) {
+        prepare(l, i, t);
+        KIndex at = kmap_index(l->b.arena, &l->lane[t], i->mem.at);
+        int64_t c;
+        if (t == 0)
+            *first = at;
+        else if (!kx_is_const(kx_sub(l->b.arena, at, before), &c) || (t > 1 && c != *step))
+            return false;
+        else
+            *step = c;
+        before = at;
+    }
+    return true;
+}
+
+static void load(Lanes *l, const KInstr *i) {
+    KIndex first;
+    int64_t step;
+    if (even_step(l, i, &first, &step))
+        kmap_set(&l->vector, i->result[0], kb_load_vector(&l->b, i->mem.param, first, l->n, step));
+    else
+        one_by_one(l, i);
+}
+
+static void store(Lanes *l, const KInstr *i) {
+    KIndex first;
+    int64_t step;
+    if (even_step(l, i, &first, &step))
+        kb_store_vector(&l->b, i->mem.param, first, vector_of(l, i->arg[0]), step);
+    else
+        one_by_one(l, i);
+}
+
+static KValue *widened(Lanes *l, const KInstr *i) {
+    KValue *a[3] = {0};
+    for (int k = 0; k < i->nargs && k < 3; k++)
+        a[k] = vector_of(l, i->arg[k]);
+    DType to = i->result[0]->type.dtype;
+    switch (i->op) {
+    case KOP_CALL: return kb_call(&l->b, kernel_func_lanes(l->b.module, i->func, l->n), i->nargs, a);
+    case KOP_FMA: return kb_fma(&l->b, a[0], a[1], a[2]);
+    case KOP_SELECT: return kb_select(&l->b, a[0], a[1], a[2]);
+    case KOP_CAST: return kb_cast(&l->b, a[0], to);
+    case KOP_BITCAST: return kb_bitcast(&l->b, a[0], to);
+    default: return i->nargs == 1 ? kb_unary(&l->b, i->op, a[0]) : kb_binary(&l->b, i->op, a[0], a[1]);
+    }
+}
+
+static void block_lanes(Lanes *l, const KBlock *block, KValue **yield);
+
+static KValue *either(Lanes *l, KValue *v, bool vector) { return vector ? vector_of(l, v) : kmap_get(&l->uniform, v); }
+
+static void set(Lanes *l, const KValue *v, KValue *by) { kmap_set(varies(l, v) ? &l->vector : &l->uniform, v, by); }
+
+static void widen_for(Lanes *l, const KInstr *i) {
+    int n = i->nresults;
+    KValue **value = ARENA_ARRAY(l->b.arena, KValue *, n);
+    for (int r = 0; r < n; r++)
+        value[r] = either(l, i->arg[2 + r], varies(l, i->result[r]));
+    KValue *lo = kmap_get(&l->uniform, i->arg[0]), *hi = kmap_get(&l->uniform, i->arg[1]);
+    KInstr *loop = kb_for(&l->b, i->loop, kb_iv(i)->name, lo, hi, i->step, n, value);
+    kmap_set(&l->uniform, kb_iv(i), kb_iv(loop));
+    for (int r = 0; r < n; r++)
+        set(l, kb_carried(i, r), kb_carried(loop, r));
+    block_lanes(l, i->block[0], value);
+    kb_end_for(&l->b, loop, value);
+    for (int r = 0; r < n; r++)
+        set(l, i->result[r], kb_result(loop, r));
+}
+
+static void widen_if(Lanes *l, const KInstr *i) {
+    KValue **value = ARENA_ARRAY(l->b.arena, KValue *, i->nresults);
+    KInstr *branch = kb_if(&l->b, kmap_get(&l->uniform, i->arg[0]), i->nresults);
+    block_lanes(l, i->block[0], value);
+    kb_else(&l->b, branch, value);
+    block_lanes(l, i->block[1], value);
+    kb_end_if(&l->b, branch, value);
+    for (int r = 0; r < i->nresults; r++)
+        set(l, i->result[r], kb_result(branch, r));
+}
+
+static bool names_varying(const Lanes *l, const KInstr *i) {
+    for (int a = 0; a < i->nargs; a++)
+        if (varies(l, i->arg[a]))
+            return true;
+    for (int k = 0; i->mem.at && k < i->mem.at->n; k++)
+        if (varies(l, i->mem.at->term[k].var))
+            return true;
+    return false;
+}
+
+static bool takes_index(const KInstr *i) {
+    for (int a = 0; a < i->nargs; a++)
+        if (i->arg[a]->type.dtype == DT_INDEX)
+            return true;
+    return false;
+}
+
+static void instr_lanes(Lanes *l, const KInstr *i) {
+    if (i->op == KOP_FOR)
+        widen_for(l, i);
+    else if (i->op == KOP_IF)
+        widen_if(l, i);
+    else if (!names_varying(l, i))
+        kernel_clone(&l->b, &l->uniform, i);
+    else if (i->op == KOP_LOAD)
+        load(l, i);
+    else if (i->op == KOP_STORE)
+        store(l, i);
+    else if (i->op == KOP_AFFINE || takes_index(i) || i->result[0]->type.dtype == DT_INDEX)
+        one_by_one(l, i);
+    else
+        kmap_set(&l->vector, i->result[0], widened(l, i));
+}
+
+static void block_lanes(Lanes *l, const KBlock *block, KValue **yield) {
+    int mark = l->trail.len;
+    for (const KInstr *i = block->first; i; i = i->next) {
+        if (i->op != KOP_YIELD) {
+            instr_lanes(l, i);
+            continue;
+        }
+        for (int r = 0; yield && r < i->nargs; r++)
+            yield[r] = either(l, i->arg[r], varies(l, block->parent->result[r]));
+    }
+    undo(l, mark);
+}
+
+static bool is_wide_type(KType t) {
+    return t.lanes == 1 && (t.dtype == DT_F32 || t.dtype == DT_BOOL || t.dtype == DT_I32 || t.dtype == DT_INDEX);
+}
+
+static bool can_widen(const bool *v, const KBlock *block) {
+    for (const KInstr *i = block->first; i; i = i->next) {
+        for (int r = 0; r < i->nresults; r++)
+            if (v[i->result[r]->id] && !is_wide_type(i->result[r]->type))
+                return false;
+        if (i->op == KOP_STORE && !is_wide_type(i->arg[0]->type))
+            return false;
+        if (i->op == KOP_FOR && (v[i->arg[0]->id] || v[i->arg[1]->id] || !can_widen(v, i->block[0])))
+            return false;
+        if (i->op == KOP_IF && (v[i->arg[0]->id] || !can_widen(v, i->block[0]) || !can_widen(v, i->block[1])))
+            return false;
+        for (int r = 0; i->op == KOP_FOR && r < i->nresults; r++)
+            if (v[i->result[r]->id] && i->result[r]->type.dtype == DT_INDEX)
+                return false;
+    }
+    return true;
+}
+
+bool schedule_can_vectorize(KKernel *k, const KInstr *loop) {
+    return loop->loop == KLOOP_PARALLEL && !loop->nresults && can_widen(schedule_varying(k, loop), loop->block[0]);
+}
+
+bool schedule_vectorize(KKernel *k, KInstr *loop) {
+    int64_t lo, hi, trips;
+    if (!kloop_bounds(loop, &lo, &hi, &trips) || trips < 2 || trips > MOST_LANES || (trips & (trips - 1)) || loop->step != 1)
+        return false;
+    const bool *v = schedule_varying(k, loop);
+    if (loop->loop != KLOOP_PARALLEL || !can_widen(v, loop->block[0]))
+        return false;
+    Lanes *l = ARENA_NEW(k->module->arena, Lanes);
+    l->b = kb_before(k, loop);
+    l->varies = v;
+    l->n = (int)trips;
+    l->uniform = kmap_new(k);
+    l->vector = kmap_new(k);
+    for (int t = 0; t < l->n; t++) {
+        l->lane[t] = kmap_new(k);
+        kmap_set(&l->lane[t], kb_iv(loop), kb_int(&l->b, DT_INDEX, lo + t));
+    }
+    block_lanes(l, loop->block[0], NULL);
+    kernel_unlink(loop);
+    return true;
+}
