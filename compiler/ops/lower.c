@@ -45,15 +45,14 @@ static KIndex address(Lower *l, const Value *v, const KIndex *idx) {
     return at;
 }
 
-static bool same_index(int rank, const KIndex *x, const KIndex *y) {
-    for (int d = 0; d < rank; d++)
-        if (!kx_equal(x[d], y[d]))
+/* Whether idx of v is the element that is being stored. Along axes of size 1 there is one index, however written. */
+static bool is_stored_index(const LowerState *s, const Value *v, const KIndex *idx) {
+    if (!s->stored_idx || v->rank != s->stored_rank)
+        return false;
+    for (int d = 0; d < v->rank; d++)
+        if (v->dim[d] != 1 && !kx_equal(idx[d], s->stored_idx[d]))
             return false;
     return true;
-}
-
-static bool is_stored_index(const LowerState *s, const Value *v, const KIndex *idx) {
-    return s->stored_idx && v->rank == s->stored_rank && same_index(v->rank, idx, s->stored_idx);
 }
 
 /* An internal value: known already, or its producer's expression. */
