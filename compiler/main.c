@@ -10,6 +10,7 @@
 static const Verb verbs[] = {
     {"", "[options] MODEL.onnx -o FILE", "Compile a model to C (FILE.c and FILE.h) or to machine code (.o .s .ll).", 1, 1,
      verb_compile},
+    {"bench", "[options] MODEL.onnx [INPUT.npy|.pb]...", "Measure a model on this machine, kernel by kernel.", 1, -1, verb_bench},
     {"check", "[options] MODEL.onnx", "Report whether mlcc supports a model, and what it will cost.", 1, 1, verb_check},
     {"run", "[options] MODEL.onnx [INPUT.npy|.pb]...", "Execute a model on this machine.", 1, -1, verb_run},
     {"verify", "[options] CASE_DIR...", "Compile, build and run ONNX test cases; compare with their stored outputs.", 1, -1,

@@ -21,6 +21,7 @@ typedef struct EmitOptions {
     bool static_arena;
     WeightsMode weights;
     const Target *target;
+    bool calls_apart; /* LLVM: also a function for each call of a kernel alone */
 } EmitOptions;
 
 /* The generated interface, prefix net (the same from C and from LLVM):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
+	compiler/driver/bench.c \
 	compiler/driver/check.c \
 	compiler/driver/compile.c \
 	compiler/driver/compile.h \

@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, ALL = 15 };
+enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, ALL = 31 };
 
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
-    OPT_LIST_OPERATORS, OPT_OUT, OPT_VIA, OPT_CC, OPT_HELP
+    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_HELP
 };
 
 static const struct Row {
@@ -26,7 +26,7 @@ static const struct Row {
     const char *help; /* "ARG  text" */
 } rows[] = {
     {OPT_OUTPUT, 'o', "output", required_argument, COMPILE, "FILE  where to write; .c .o .s .ll chooses the form"},
-    {OPT_TARGET, 't', "target", required_argument, ALL, "NAME  generic (default), native, cortex-m55, ... or a .json file"},
+    {OPT_TARGET, 't', "target", required_argument, ALL & ~BENCH, "NAME  generic (default), native, cortex-m55, ... or a .json file"},
     {OPT_DIM, 0, "dim", required_argument, ALL, "NAME=N  fix a symbolic dimension"},
     {OPT_PREFIX, 'p', "prefix", required_argument, COMPILE, "ID  start of every global name (default: FILE's)"},
     {OPT_WEIGHTS, 0, "weights", required_argument, COMPILE | VERIFY, "c|incbin|bin  in the C text, by .incbin, or as a pointer"},
@@ -37,8 +37,9 @@ static const struct Row {
     {OPT_MD, 0, "MD", no_argument, COMPILE, "also write a make rule, FILE.d"},
     {OPT_MF, 0, "MF", required_argument, COMPILE, "FILE  name of the make rule's file"},
     {OPT_MT, 0, "MT", required_argument, COMPILE, "NAME  target of the make rule"},
-    {OPT_JSON, 0, "json", no_argument, CHECK, "the same for machines"},
+    {OPT_JSON, 0, "json", no_argument, CHECK | BENCH, "the same for machines"},
     {OPT_LIST_OPERATORS, 0, "list-operators", no_argument, CHECK, "what mlcc supports, one domain:Name a line"},
+    {OPT_SECONDS, 0, "seconds", required_argument, BENCH, "S  how long to measure (default 2)"},
     {OPT_OUT, 0, "out", required_argument, RUN, "DIR  write output_0.npy, ... there instead of printing"},
     {OPT_VIA, 0, "via", required_argument, VERIFY, "c|object|jit  what to verify (default c)"},
     {OPT_CC, 0, "cc", required_argument, VERIFY, "COMMAND  C compiler with its options (default: the target's)"},
@@ -51,7 +52,7 @@ static const struct Row {
 enum { ROWS = sizeof rows / sizeof *rows };
 
 static unsigned verb_bit(const Verb *v) {
-    return !*v->name ? COMPILE : !strcmp(v->name, "check") ? CHECK : !strcmp(v->name, "run") ? RUN : VERIFY;
+    return !*v->name ? COMPILE : !strcmp(v->name, "check") ? CHECK : !strcmp(v->name, "run") ? RUN : !strcmp(v->name, "bench") ? BENCH : VERIFY;
 }
 
 static void print_help(const Verb *v) {
@@ -69,7 +70,7 @@ static void print_help(const Verb *v) {
         printf("%-32s %s\n", left, text ? text + 2 : help);
     }
     if (!*v->name)
-        puts("\nVerbs: check, run, verify; each with --help.  mlcc --version prints the version.");
+        puts("\nVerbs: bench, check, run, verify; each with --help.  mlcc --version prints the version.");
     puts("Exit status: 0 done, 1 the model failed, 2 usage.");
 }
 
@@ -94,6 +95,12 @@ static bool add_dim(Options *o, const char *text) {
     more[o->n_dims++] = (DimBinding){strndup(text, (size_t)(eq - text)), size};
     o->dims = more;
     return true;
+}
+
+static bool positive(const char *text, double *x) {
+    char *end;
+    *x = strtod(text, &end);
+    return end != text && !*end && *x > 0 && *x <= 1e6;
 }
 
 static bool choose(const char *text, const char *const *names, int *out) {
@@ -132,6 +139,7 @@ static bool set(Options *o, int id, const char *arg) {
     case OPT_MT: o->depfile_target = arg; break;
     case OPT_JSON: o->json = true; break;
     case OPT_LIST_OPERATORS: o->list_operators = true; break;
+    case OPT_SECONDS: return positive(arg, &o->seconds);
     case OPT_OUT: o->out_dir = arg; break;
     case OPT_VIA:
         if (!choose(arg, via, &k))
@@ -161,7 +169,7 @@ static void spell_like_compilers(int argc, char **argv) {
 }
 
 int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
-    *o = (Options){.target = "generic"};
+    *o = (Options){.target = "generic", .seconds = 2};
     struct option longs[ROWS + 1] = {{0}};
     char shorts[3 * ROWS + 2] = "";
     int n = 0;

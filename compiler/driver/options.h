@@ -32,6 +32,7 @@ typedef struct Options {
     bool quiet;
     bool json;           /* check */
     bool list_operators; /* check */
+    double seconds;      /* bench */
     const char *out_dir; /* run */
     VerifyVia via;       /* verify */
     const char *cc;      /* verify */
@@ -50,6 +51,7 @@ typedef struct Verb {
 int options_parse(const Verb *verb, int argc, char **argv, Options *o);
 
 int verb_compile(const Options *o);
+int verb_bench(const Options *o);
 int verb_check(const Options *o);
 int verb_run(const Options *o);
 int verb_verify(const Options *o);

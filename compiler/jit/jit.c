@@ -14,7 +14,7 @@ typedef int (*RunAny)(const void *const *input, void *const *output, const void 
 
 struct Jit {
     LLVMOrcResourceTrackerRef code;
-    RunAny run;
+    RunAny run, *call; /* call: each of the module's alone */
     Arena *memory; /* constants that had to be packed */
     void *arena;
 };
@@ -24,7 +24,7 @@ static struct Host {
     Arena *memory;
     const Target *target;
     LLVMOrcLLJITRef orc;
-    LLVMTargetMachineRef machine[2]; /* by JitSpeed */
+    LLVMTargetMachineRef machine[JIT_BENCH + 1]; /* by JitSpeed */
     unsigned modules;
 } host;
 
@@ -47,7 +47,8 @@ static bool find_process_symbols(Diag *d) {
 }
 
 static bool start(Diag *d, JitSpeed speed) {
-    static const LLVMCodeGenOptLevel level[] = {[JIT_QUICK] = LLVMCodeGenLevelLess, [JIT_FAST] = LLVMCodeGenLevelDefault};
+    static const LLVMCodeGenOptLevel level[] = {[JIT_QUICK] = LLVMCodeGenLevelLess, [JIT_FAST] = LLVMCodeGenLevelDefault,
+                                                [JIT_BENCH] = LLVMCodeGenLevelDefault};
     if (!host.memory) {
         host.memory = arena_new();
         host.target = jit_native_target(host.memory);
@@ -99,29 +100,39 @@ static const void *const *constant_addresses(Arena *a, const KModule *m) {
 
 /* --- compilation --- */
 
-static bool load(Diag *d, Jit *j, LLVMMemoryBufferRef object, const char *symbol) {
+static bool find(Diag *d, RunAny *f, const char *symbol) {
     LLVMOrcExecutorAddress at = 0;
-    j->code = LLVMOrcJITDylibCreateResourceTracker(LLVMOrcLLJITGetMainJITDylib(host.orc));
-    LLVMErrorRef error = LLVMOrcLLJITAddObjectFileWithRT(host.orc, j->code, object);
-    if (!error)
-        error = LLVMOrcLLJITLookup(host.orc, &at, symbol);
+    LLVMErrorRef error = LLVMOrcLLJITLookup(host.orc, &at, symbol);
     if (error)
         return orc_failed(d, error);
     uintptr_t p = (uintptr_t)at;
-    memcpy(&j->run, &p, sizeof j->run);
+    memcpy(f, &p, sizeof *f);
     return true;
+}
+
+static bool load(Diag *d, Jit *j, LLVMMemoryBufferRef object, const Unit *u, JitSpeed speed) {
+    j->code = LLVMOrcJITDylibCreateResourceTracker(LLVMOrcLLJITGetMainJITDylib(host.orc));
+    LLVMErrorRef error = LLVMOrcLLJITAddObjectFileWithRT(host.orc, j->code, object);
+    if (error)
+        return orc_failed(d, error);
+    bool ok = find(d, &j->run, unit_name(u, "run_any"));
+    int n = speed == JIT_BENCH ? u->kernels->calls.len : 0;
+    j->call = ARENA_ARRAY(j->memory, RunAny, n);
+    for (int i = 0; ok && i < n; i++)
+        ok = find(d, &j->call[i], unit_name(u, unit_call_name(u, i)));
+    return ok;
 }
 
 static bool compile(Diag *d, Jit *j, const KModule *m, JitSpeed speed) {
     Arena *a = arena_new();
-    EmitOptions o = {.prefix = arena_printf(a, "jit%u", host.modules++), .target = host.target};
+    EmitOptions o = {.prefix = arena_printf(a, "jit%u", host.modules++), .target = host.target, .calls_apart = speed == JIT_BENCH};
     LLVMTargetMachineRef machine = host.machine[speed];
     Unit u;
     unit_begin(&u, a, m, &o, machine, constant_addresses(j->memory, m));
     context_diagnostics(u.context, d);
     bool ok = speed == JIT_QUICK || module_optimise(d, u.module, machine);
     LLVMMemoryBufferRef object = ok ? module_emit(d, u.module, machine, LLVMObjectFile) : NULL;
-    ok = object && load(d, j, object, unit_name(&u, "run_any"));
+    ok = object && load(d, j, object, &u, speed);
     unit_end(&u);
     arena_free(a);
     return ok;
@@ -152,6 +163,10 @@ Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed) {
 }
 
 int jit_run(Jit *j, const void *const *input, void *const *output) { return j->run(input, output, NULL, j->arena); }
+
+int jit_run_call(Jit *j, int call, const void *const *input, void *const *output) {
+    return j->call[call](input, output, NULL, j->arena);
+}
 
 void jit_free(Jit *j) {
     if (!j)

@@ -12,6 +12,7 @@ typedef struct Jit Jit;
 typedef enum JitSpeed {
     JIT_QUICK, /* compiled fast: for work that runs once */
     JIT_FAST,  /* optimised */
+    JIT_BENCH, /* optimised, and jit_run_call works */
 } JitSpeed;
 
 /* NULL after a diagnostic. The module must stay alive: constants are read in place. */
@@ -19,9 +20,13 @@ Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed);
 /* One pointer for each input and each output, in the module's order, row-major. The arena is the Jit's own.
  * Returns what the generated run function returns: 0, or negative. */
 int jit_run(Jit *j, const void *const *input, void *const *output);
+/* One of the module's calls alone, on what the earlier ones left in the arena. Needs JIT_BENCH. */
+int jit_run_call(Jit *j, int call, const void *const *input, void *const *output);
 void jit_free(Jit *j);
 
 /* This machine as a target (CPU name and features from LLVM, sizes from the system), in arena memory. */
 const Target *jit_native_target(Arena *a);
+/* Floating-point operations a second that this core reaches in fused multiply-adds of the target's vectors. */
+double jit_peak_flops(Diag *d, const Target *t);
 
 #endif

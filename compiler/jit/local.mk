@@ -2,4 +2,5 @@
 libmlcc_a_SOURCES += \
 	compiler/jit/jit.c \
 	compiler/jit/jit.h \
-	compiler/jit/native.c
+	compiler/jit/native.c \
+	compiler/jit/probe.c

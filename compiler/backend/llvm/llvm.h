@@ -32,6 +32,8 @@ typedef struct Unit {
  * address is NULL, or for the JIT. options->weights: WEIGHTS_INCBIN embeds the bytes like WEIGHTS_C. */
 void unit_begin(Unit *u, Arena *a, const KModule *m, const EmitOptions *options, LLVMTargetMachineRef machine,
                 const void *const *address);
+/* Name without prefix of the function like run_any that makes one call alone (options->calls_apart). */
+const char *unit_call_name(const Unit *u, int call);
 void unit_end(Unit *u);
 
 /* --- function.c --- */

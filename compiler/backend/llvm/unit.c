@@ -121,11 +121,11 @@ static int tensor_count(const Unit *u) {
     return interface_count(u->kernels, KBUF_INPUT) + interface_count(u->kernels, KBUF_OUTPUT);
 }
 
-/* Parameters as in interface_prototype. */
-static LLVMValueRef build_run(const Unit *u, const EmitOptions *o) {
+/* The calls from..to - 1. Parameters as in interface_prototype. */
+static LLVMValueRef build_calls(const Unit *u, const EmitOptions *o, const char *name, int from, int to) {
     const KModule *m = u->kernels;
     int n = tensor_count(u), weights = o->weights == WEIGHTS_BIN, arena = !o->static_arena;
-    LLVMValueRef f = begin_function(u, "run", n + weights + arena, LLVMExternalLinkage);
+    LLVMValueRef f = begin_function(u, name, n + weights + arena, LLVMExternalLinkage);
     Places p = {.tensor = ARENA_ARRAY(u->arena, LLVMValueRef, m->buffers.len)};
     int k = 0;
     for (int i = 0; i < m->buffers.len; i++)
@@ -136,7 +136,7 @@ static LLVMValueRef build_run(const Unit *u, const EmitOptions *o) {
             LLVMSetValueName2(p.tensor[i], m->buffers.data[i]->name, strlen(m->buffers.data[i]->name));
     p.weights = weights ? LLVMGetParam(f, (unsigned)n) : NULL;
     p.arena = arena ? LLVMGetParam(f, (unsigned)(n + weights)) : static_arena(u);
-    for (int i = 0; i < m->calls.len; i++)
+    for (int i = from; i < to; i++)
         call_kernel(u, &p, &m->calls.data[i], o);
     LLVMBuildRet(u->builder, splat_int(int_type(u), 0));
     return f;
@@ -149,10 +149,10 @@ static LLVMValueRef load_pointer(const Unit *u, LLVMValueRef table, int i) {
     return LLVMBuildLoad2(u->builder, u->pointer, LLVMBuildInBoundsGEP2(u->builder, u->pointer, table, &at, 1, ""), "");
 }
 
-/* int run_any(const void *const *input, void *const *output, const void *weights, void *arena) */
-static LLVMValueRef build_run_any(const Unit *u, LLVMValueRef run, const EmitOptions *o, LLVMLinkage linkage) {
+/* int name(const void *const *input, void *const *output, const void *weights, void *arena) */
+static LLVMValueRef build_any(const Unit *u, LLVMValueRef run, const char *name, const EmitOptions *o, LLVMLinkage linkage) {
     const KModule *m = u->kernels;
-    LLVMValueRef f = begin_function(u, "run_any", 4, linkage);
+    LLVMValueRef f = begin_function(u, name, 4, linkage);
     LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, tensor_count(u) + 2);
     unsigned n = 0;
     int in = 0, out = 0;
@@ -262,10 +262,17 @@ void unit_begin(Unit *u, Arena *a, const KModule *m, const EmitOptions *o, LLVMT
         unit_func(u, m->funcs.data[i]);
     for (int i = 0; i < m->kernels.len; i++)
         unit_kernel(u, m->kernels.data[i]);
-    LLVMValueRef run = build_run(u, o), any = build_run_any(u, run, o, address ? LLVMExternalLinkage : LLVMInternalLinkage);
+    LLVMValueRef run = build_calls(u, o, "run", 0, m->calls.len);
+    LLVMValueRef any = build_any(u, run, "run_any", o, address ? LLVMExternalLinkage : LLVMInternalLinkage);
     if (!address)
         build_descriptor(u, any, o);
+    for (int i = 0; o->calls_apart && i < m->calls.len; i++) {
+        LLVMValueRef call = build_calls(u, o, arena_printf(a, "only_%d", i), i, i + 1);
+        build_any(u, call, unit_call_name(u, i), o, LLVMExternalLinkage);
+    }
 }
+
+const char *unit_call_name(const Unit *u, int call) { return arena_printf(u->arena, "call_%d", call); }
 
 void unit_end(Unit *u) {
     LLVMDisposeBuilder(u->builder);

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mlcc bench: how long a model takes on this machine, kernel by kernel, against what the core can do. */
+#define _POSIX_C_SOURCE 200809L
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "driver/execute.h"
+#include "driver/target.h"
+
+enum { MOST_RUNS = 20000, FEWEST_RUNS = 5 };
+
+typedef struct Bench {
+    const KModule *m;
+    double peak;    /* FLOP/s */
+    int runs;
+    double *call;   /* median seconds of each call */
+    double whole;   /* … of a run */
+    double least;   /* fastest run */
+} Bench;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *x, const void *y) {
+    double a = *(const double *)x, b = *(const double *)y;
+    return (a > b) - (a < b);
+}
+
+static double median(double *x, int n) {
+    qsort(x, (size_t)n, sizeof *x, by_size);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+/* --- inputs --- */
+
+/* Floats in -1 .. 1, the same in every run; other types are 0. */
+static void fill(Tensor *t) {
+    uint32_t state = 1;
+    for (int64_t i = 0; i < t->count; i++) {
+        state = state * 1664525u + 1013904223u;
+        double x = (double)(state >> 8) / (1 << 23) - 1;
+        if (t->dtype == DT_F32)
+            ((float *)t->bytes)[i] = (float)x;
+        else if (t->dtype == DT_F64)
+            ((double *)t->bytes)[i] = x;
+    }
+}
+
+static Tensor *made_up(Arena *a, const KModule *m) {
+    Tensor *t = ARENA_ARRAY(a, Tensor, m->buffers.len + 1);
+    for (int i = 0; i < m->buffers.len && m->buffers.data[i]->kind == KBUF_INPUT; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        t[i] = (Tensor){b->dtype, b->rank, arena_dup(a, b->dim, (size_t)b->rank * sizeof *b->dim), b->count,
+                        arena_array(a, (size_t)b->count + 1, (size_t)dtype_size(b->dtype))};
+        fill(&t[i]);
+    }
+    return t;
+}
+
+/* --- measuring --- */
+
+static void measure(Bench *b, Arena *a, Jit *jit, const Tensor *input, double seconds) {
+    const KModule *m = b->m;
+    const void **in = ARENA_ARRAY(a, const void *, m->buffers.len + 1);
+    void **out = ARENA_ARRAY(a, void *, m->buffers.len + 1);
+    int outputs = 0, calls = m->calls.len;
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *buffer = m->buffers.data[i];
+        if (buffer->kind == KBUF_INPUT)
+            in[i] = input[i].bytes;
+        else if (buffer->kind == KBUF_OUTPUT)
+            out[outputs++] = arena_array(a, (size_t)buffer->count + 1, (size_t)dtype_size(buffer->dtype));
+    }
+    jit_run(jit, in, out);
+    double start = now();
+    jit_run(jit, in, out);
+    double once = now() - start;
+    double wanted = seconds / 2 / (once > 1e-7 ? once : 1e-7);
+    b->runs = wanted > MOST_RUNS ? MOST_RUNS : wanted < FEWEST_RUNS ? FEWEST_RUNS : (int)wanted;
+    double *whole = ARENA_ARRAY(a, double, b->runs), *apart = ARENA_ARRAY(a, double, (int64_t)calls * b->runs);
+    double clock = 1; /* what it takes to read it */
+    for (int r = 0; r < b->runs; r++) {
+        start = now();
+        jit_run(jit, in, out);
+        double end = now(), again = now();
+        whole[r] = end - start;
+        clock = again - end < clock ? again - end : clock;
+        for (int c = 0; c < calls; c++) {
+            start = now();
+            jit_run_call(jit, c, in, out);
+            apart[(int64_t)c * b->runs + r] = now() - start;
+        }
+    }
+    b->call = ARENA_ARRAY(a, double, calls);
+    for (int c = 0; c < calls; c++) {
+        double t = median(apart + (int64_t)c * b->runs, b->runs) - clock;
+        b->call[c] = t > 0 ? t : 0;
+    }
+    b->whole = median(whole, b->runs);
+    b->least = whole[0];
+}
+
+/* --- bytes that a call touches --- */
+
+typedef struct Extent {
+    int64_t lo, hi;
+} Extent;
+
+static void extend(const KBlock *block, Extent *e) {
+    for (const KInstr *i = block->first; i; i = i->next) {
+        int64_t lo, hi;
+        if ((i->op == KOP_LOAD || i->op == KOP_STORE) && kx_range(i->mem.at, &lo, &hi)) {
+            int lanes = i->op == KOP_LOAD ? i->result[0]->type.lanes : i->arg[0]->type.lanes;
+            int64_t last = i->mem.lane_stride * (lanes - 1);
+            Extent *x = &e[i->mem.param->index];
+            lo += last < 0 ? last : 0;
+            hi += last > 0 ? last : 0;
+            x->lo = lo < x->lo ? lo : x->lo;
+            x->hi = hi > x->hi ? hi : x->hi;
+        }
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                extend(i->block[n], e);
+    }
+}
+
+static double bytes_touched(Arena *a, const KKernel *k) {
+    int n = k->params.len;
+    Extent *e = ARENA_ARRAY(a, Extent, n);
+    for (int i = 0; i < n; i++)
+        e[i] = (Extent){INT64_MAX, -1};
+    extend(k->body, e);
+    double bytes = 0;
+    for (int i = 0; i < n; i++) {
+        int64_t most = k->params.data[i]->count, count = e[i].hi < e[i].lo ? 0 : e[i].hi - e[i].lo + 1;
+        bytes += (double)(count < most ? count : most) * dtype_size(k->params.data[i]->dtype);
+    }
+    return bytes;
+}
+
+/* --- reporting --- */
+
+static double sum_of_calls(const Bench *b) {
+    double sum = 0;
+    for (int c = 0; c < b->m->calls.len; c++)
+        sum += b->call[c];
+    return sum;
+}
+
+static double macs_of(const KModule *m) {
+    double macs = 0;
+    for (int c = 0; c < m->calls.len; c++)
+        macs += (double)m->calls.data[c].macs;
+    return macs;
+}
+
+static void print_table(Arena *a, const Bench *b) {
+    double sum = sum_of_calls(b), macs = macs_of(b->m);
+    printf("%10s %6s %10s %9s %6s %9s  %s\n", "us", "time", "kMACs", "GFLOP/s", "peak", "KiB", "kernel: nodes");
+    for (int c = 0; c < b->m->calls.len; c++) {
+        const KCall *call = &b->m->calls.data[c];
+        double t = b->call[c] > 1e-9 ? b->call[c] : 1e-9, flops = 2 * (double)call->macs / t;
+        printf("%10.2f %5.1f%% %10.1f %9.1f %5.1f%% %9.1f  %s: %.60s\n", t * 1e6, sum > 0 ? 100 * t / sum : 0,
+               (double)call->macs / 1e3, flops / 1e9, b->peak > 0 ? 100 * flops / b->peak : 0, bytes_touched(a, call->kernel) / 1024,
+               call->kernel->name, call->comment);
+    }
+    double flops = 2 * macs / b->whole;
+    printf("median of %d runs %.2f us, fastest %.2f us; %.3f million MACs, %.1f GFLOP/s, %.1f%% of the core's %.1f\n", b->runs,
+           b->whole * 1e6, b->least * 1e6, macs / 1e6, flops / 1e9, b->peak > 0 ? 100 * flops / b->peak : 0, b->peak / 1e9);
+}
+
+static void print_json(Arena *a, const Bench *b) {
+    cJSON *j = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(j, "calls");
+    for (int c = 0; c < b->m->calls.len; c++) {
+        const KCall *call = &b->m->calls.data[c];
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "kernel", call->kernel->name);
+        cJSON_AddStringToObject(item, "nodes", call->comment);
+        cJSON_AddNumberToObject(item, "us", b->call[c] * 1e6);
+        cJSON_AddNumberToObject(item, "macs", (double)call->macs);
+        cJSON_AddNumberToObject(item, "bytes", bytes_touched(a, call->kernel));
+        cJSON_AddItemToArray(list, item);
+    }
+    cJSON_AddNumberToObject(j, "median_us", b->whole * 1e6);
+    cJSON_AddNumberToObject(j, "min_us", b->least * 1e6);
+    cJSON_AddNumberToObject(j, "runs", b->runs);
+    cJSON_AddNumberToObject(j, "macs", macs_of(b->m));
+    cJSON_AddNumberToObject(j, "peak_gflops", b->peak / 1e9);
+    char *text = cJSON_Print(j);
+    puts(text ? text : "{}");
+    free(text);
+    cJSON_Delete(j);
+}
+
+static bool bench(Arena *a, Diag *d, const Options *o, const KModule *m, const Target *target) {
+    Bench b = {.m = m};
+    int n = o->n_operands - 1;
+    Tensor *input = n ? ARENA_ARRAY(a, Tensor, n) : made_up(a, m);
+    for (int i = 0; i < n; i++)
+        if (!tensor_read_file(a, d, o->operand[1 + i], &input[i]))
+            return false;
+    if (n && !execute_inputs_fit(d, m, n, input))
+        return false;
+    b.peak = jit_peak_flops(d, target);
+    Jit *jit = jit_compile(d, m, JIT_BENCH);
+    if (!jit)
+        return false;
+    measure(&b, a, jit, input, o->seconds);
+    jit_free(jit);
+    if (o->json)
+        print_json(a, &b);
+    else
+        print_table(a, &b);
+    return fflush(stdout) == 0;
+}
+
+int verb_bench(const Options *o) {
+    const char *path = o->operand[0];
+    Diag d = {.stream = stderr, .file = path, .quiet = o->quiet};
+    Compilation c = {0};
+    Arena *a = arena_new();
+    const Target *target = jit_native_target(a);
+    bool ok = pipeline_open(&c, &d, o, path, target) && bench(a, &d, o, pipeline_lower(&c, target), target);
+    pipeline_close(&c);
+    arena_free(a);
+    return ok ? EXIT_DONE : EXIT_FAILED;
+}
