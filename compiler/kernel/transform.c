@@ -275,27 +275,43 @@ static void jam_for(Jam *j, const KInstr *i) {
     }
 }
 
+static bool is_jammed(const Jam *j, const KInstr *i) {
+    return i->op == KOP_FOR && instr_varies(j->varies, i) && !j->varies[i->arg[0]->id] && !j->varies[i->arg[1]->id];
+}
+
+/* What all iterations share once, then each iteration's part in one piece, so that few values live at a time. No
+ * iteration reads what another writes: what they share may move up. */
+static void jam_straight(Jam *j, const KInstr *from, const KInstr *to) {
+    for (const KInstr *i = from; i != to; i = i->next) {
+        if (instr_varies(j->varies, i))
+            continue;
+        kernel_clone(&j->b, &j->map[0], i);
+        for (int r = 0; r < i->nresults; r++)
+            set_all(j, i->result[r], kmap_get(&j->map[0], i->result[r]));
+    }
+    for (int t = 0; t < j->n; t++)
+        for (const KInstr *i = from; i != to; i = i->next)
+            if (instr_varies(j->varies, i))
+                kernel_clone(&j->b, &j->map[t], i);
+}
+
 /* yield: the block's results, each in as many copies as it has. */
 static void jam_block(Jam *j, const KBlock *block, KValue **yield) {
-    for (const KInstr *i = block->first; i; i = i->next) {
-        if (i->op == KOP_YIELD) {
-            int n = 0;
-            for (int r = 0; yield && r < i->nargs; r++) {
-                const KInstr *parent = block->parent;
-                for (int t = 0; t < copies(j, parent->result[r]); t++)
-                    yield[n++] = kmap_get(&j->map[t], i->arg[r]);
-            }
-        } else if (!instr_varies(j->varies, i)) {
-            kernel_clone(&j->b, &j->map[0], i);
-            for (int r = 0; r < i->nresults; r++)
-                set_all(j, i->result[r], kmap_get(&j->map[0], i->result[r]));
-        } else if (i->op == KOP_FOR && !j->varies[i->arg[0]->id] && !j->varies[i->arg[1]->id]) {
-            jam_for(j, i);
-        } else {
-            for (int t = 0; t < j->n; t++)
-                kernel_clone(&j->b, &j->map[t], i);
-        }
+    const KInstr *i = block->first;
+    for (;;) {
+        const KInstr *from = i;
+        while (i->op != KOP_YIELD && !is_jammed(j, i))
+            i = i->next;
+        jam_straight(j, from, i);
+        if (i->op == KOP_YIELD)
+            break;
+        jam_for(j, i);
+        i = i->next;
     }
+    int n = 0;
+    for (int r = 0; yield && r < i->nargs; r++)
+        for (int t = 0; t < copies(j, block->parent->result[r]); t++)
+            yield[n++] = kmap_get(&j->map[t], i->arg[r]);
 }
 
 bool schedule_jam(KKernel *k, KInstr *loop) {

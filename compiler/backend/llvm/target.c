@@ -66,7 +66,7 @@ LLVMTargetMachineRef machine_new(Diag *d, const Target *t, LLVMCodeGenOptLevel l
 bool module_optimise(Diag *d, LLVMModuleRef m, LLVMTargetMachineRef machine) {
     LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
     LLVMPassBuilderOptionsSetLoopVectorization(o, true);
-    LLVMPassBuilderOptionsSetLoopUnrolling(o, true);
+    LLVMPassBuilderOptionsSetLoopUnrolling(o, false); /* schedules have filled the registers */
     LLVMErrorRef error = LLVMRunPasses(m, "default<O2>", machine, o);
     LLVMDisposePassBuilderOptions(o);
     if (!error)
