@@ -24,7 +24,7 @@ static void indent(StrBuf *out, int depth) {
 
 static void print_word(StrBuf *out, const char *s) {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_" GRAPH_NAME_MORE;
-    if (*s && strspn(s, plain) == strlen(s))
+    if (*s && strspn(s, plain) == strlen(s) && strncmp(s, "//", 2) != 0)
         sb_puts(out, s);
     else
         sb_quote(out, s, strlen(s));

@@ -21,8 +21,13 @@ bool scan_fail(Scan *s, const char *format, ...) {
 }
 
 static void skip_blanks(Scan *s) {
-    for (; isspace((unsigned char)*s->p); s->p++)
+    for (;; s->p++) {
+        if (s->p[0] == '/' && s->p[1] == '/')
+            s->p += strcspn(s->p, "\n");
+        if (!isspace((unsigned char)*s->p))
+            return;
         s->line += *s->p == '\n';
+    }
 }
 
 static bool is_word(char c, const char *more) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading the IRs' text: a cursor over tokens, with blanks skipped before each. The first error stays. */
+/* Reading the IRs' text: a cursor over tokens, with blanks and comments (// to the line's end) skipped before each. The
+ * first error stays. */
 #ifndef MLCC_SUPPORT_SCAN_H
 #define MLCC_SUPPORT_SCAN_H
 

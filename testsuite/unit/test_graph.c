@@ -250,6 +250,15 @@ START_TEST(built_graphs_survive_text) {
 }
 END_TEST
 
+START_TEST(comments_are_no_names) {
+    output(node("Relu", "//y", input("/x//", 1), NULL));
+    const char *text = arena_printf(arena, "// what // ever\n%s// end", text_of(g));
+    Graph *again = graph_parse(arena, &silent, text);
+    ck_assert_ptr_nonnull(again);
+    ck_assert_str_eq(text_of(again), text_of(g));
+}
+END_TEST
+
 START_TEST(large_constants_print_their_size) {
     int64_t n = 65;
     graph_const(g, "w", DT_U8, 1, &n, (Data){ARENA_ARRAY(arena, char, n), 65});
@@ -471,6 +480,7 @@ static Suite *graph_suite(void) {
     tcase_add_test(t, attributes_are_found_by_name_and_kind);
     tcase_add_test(t, every_form_survives_text);
     tcase_add_test(t, built_graphs_survive_text);
+    tcase_add_test(t, comments_are_no_names);
     tcase_add_test(t, large_constants_print_their_size);
     tcase_add_test(t, broken_text_is_refused);
     tcase_add_test(t, text_cut_anywhere_does_no_harm);
