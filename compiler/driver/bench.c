@@ -10,7 +10,7 @@
 #include "driver/execute.h"
 #include "driver/target.h"
 
-enum { MOST_RUNS = 20000, FEWEST_RUNS = 5 };
+static const double most_runs = 20000, fewest_runs = 5;
 
 typedef struct Bench {
     const KModule *m;
@@ -82,7 +82,7 @@ static void measure(Bench *b, Arena *a, Jit *jit, const Tensor *input, double se
     jit_run(jit, in, out);
     double once = now() - start;
     double wanted = seconds / 2 / (once > 1e-7 ? once : 1e-7);
-    b->runs = wanted > MOST_RUNS ? MOST_RUNS : wanted < FEWEST_RUNS ? FEWEST_RUNS : (int)wanted;
+    b->runs = (int)(wanted > most_runs ? most_runs : wanted < fewest_runs ? fewest_runs : wanted);
     double *whole = ARENA_ARRAY(a, double, b->runs), *apart = ARENA_ARRAY(a, double, (int64_t)calls * b->runs);
     double clock = 1; /* what it takes to read it */
     for (int r = 0; r < b->runs; r++) {

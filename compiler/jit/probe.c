@@ -54,7 +54,7 @@ double jit_peak_flops(Diag *d, const Target *t) {
         for (int i = 0; i < ROUNDS; i++) {
             double start = now();
             jit_run(j, input, output);
-            double rate = 2.0 * CHAINS * lanes * ITERATIONS / (now() - start);
+            double rate = 2.0 * (double)(CHAINS * lanes) * (double)ITERATIONS / (now() - start);
             best = rate > best ? rate : best;
         }
     }
