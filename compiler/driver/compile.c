@@ -179,14 +179,14 @@ int verb_compile(const Options *o) {
     bool dump = o->dump_kernels || o->dump_after;
     if (!o->output && !dump)
         return usage("no output given: -o FILE", "");
+    if (o->output && same_file(o->output, path))
+        return usage("the output would overwrite the model: ", path);
     if (o->output && form_of(o->output) == FORM_NONE)
         return usage("the output's suffix must be .c, .o, .s or .ll: ", o->output);
     if (o->prefix && !is_identifier(o->prefix))
         return usage("--prefix must be a C identifier: ", o->prefix);
     if (o->main == MAIN_EMBEDDED && !o->test_data)
         return usage("--main=embedded needs --test-data DIR", "");
-    if (o->output && same_file(o->output, path))
-        return usage("the output would overwrite the model: ", path);
     Diag d = {.stream = stderr, .file = path, .quiet = o->quiet};
     Arena *a = arena_new();
     Compilation c = {0};

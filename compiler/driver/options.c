@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "passes/passes.h"
+
 enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, ALL = 31 };
 
 enum {
@@ -147,7 +149,9 @@ static bool set(Options *o, int id, const char *arg) {
         o->via = (VerifyVia)k;
         break;
     case OPT_CC: o->cc = arg; break;
-    case OPT_DUMP_AFTER: o->dump_after = arg; break;
+    case OPT_DUMP_AFTER:
+        o->dump_after = arg;
+        return !strcmp(arg, "all") || passes_has(arg);
     case OPT_DUMP_KERNELS: o->dump_kernels = true; break;
     case OPT_VERIFY_IR: o->verify_ir = true; break;
     case OPT_QUIET: o->quiet = true; break;
@@ -171,9 +175,9 @@ static void spell_like_compilers(int argc, char **argv) {
 int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
     *o = (Options){.target = "generic", .seconds = 2};
     struct option longs[ROWS + 1] = {{0}};
-    char shorts[3 * ROWS + 2] = "";
+    char shorts[3 * ROWS + 2] = ":"; /* getopt_long tells an argument that is missing from an unknown option */
     int n = 0;
-    size_t s = 0;
+    size_t s = 1;
     for (int i = 0; i < ROWS; i++) {
         if (!(rows[i].verbs & verb_bit(verb)))
             continue;
@@ -186,9 +190,13 @@ int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
     }
     spell_like_compilers(argc, argv);
     optind = 1;
+    opterr = 0;
     for (int c; (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
-        if (c == '?')
-            return usage_error(verb, "bad option", NULL);
+        if (c == '?' || c == ':') {
+            char letter[] = {'-', (char)optopt, '\0'};
+            bool is_short = optopt > 0 && optopt < OPT_OUTPUT;
+            return usage_error(verb, c == ':' ? "no argument after" : "bad option", is_short ? letter : argv[optind - 1]);
+        }
         const struct Row *row = rows;
         while (row->id != c && row->letter != c)
             row++;

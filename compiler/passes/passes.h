@@ -31,5 +31,6 @@ void pass_storage(Graph *g);
 void pass_plan(Graph *g);          /* arena offsets */
 
 bool passes_run(Graph *g, const PassOptions *options);
+bool passes_has(const char *name); /* is there a pass of that name? */
 
 #endif

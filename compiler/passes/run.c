@@ -26,6 +26,13 @@ static const Step steps[] = {
     {.name = "plan", .always = pass_plan},
 };
 
+bool passes_has(const char *name) {
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        if (!strcmp(steps[i].name, name))
+            return true;
+    return false;
+}
+
 static void dump(const Graph *g, const char *name, FILE *f) {
     StrBuf text = {0};
     graph_print(&text, g);
