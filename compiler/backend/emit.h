@@ -35,25 +35,27 @@ typedef struct EmitOptions {
  * With --weights=bin the weights pointer stands before arena; with --static-arena there is no arena parameter; where
  * the arena size is 0 the parameter stays and may be NULL. */
 
+/* Writing to a stream cannot fail here: whoever opened it asks it in the end, and knows its name (outputs_commit). */
+
 /* backend/c: the translation unit. `plain` is the module unscheduled for vectors; `vector` is NULL or the same module
  * scheduled for options->target, printed under options->target->c_guard with plain in the #else. Both share buffers,
  * plan and weights. weights receives the bytes for incbin and bin, NULL for WEIGHTS_C. */
-bool emit_c(Diag *d, const KModule *plain, const KModule *vector, const EmitOptions *options, FILE *c, FILE *weights);
-bool emit_header(Diag *d, const KModule *m, const EmitOptions *options, FILE *h);
+void emit_c(const KModule *plain, const KModule *vector, const EmitOptions *options, FILE *c, FILE *weights);
+void emit_header(const KModule *m, const EmitOptions *options, FILE *h);
 /* The host program of --main, in terms of the descriptor only. */
-bool emit_main(Diag *d, const KModule *m, const EmitOptions *options, FILE *c);
+void emit_main(const KModule *m, const EmitOptions *options, FILE *c);
 /* The bare-metal program of --main=embedded with test vectors: for each set, raw bytes of every input and output. */
 typedef struct TestVector {
     const void *const *input, *const *output;
 } TestVector;
-bool emit_embedded_main(Diag *d, const KModule *m, const EmitOptions *options, int n, const TestVector *sets,
+void emit_embedded_main(const KModule *m, const EmitOptions *options, int n, const TestVector *sets,
                         double rtol, double atol, FILE *c);
 
 /* The bytes of all constants in the packed order and at the offsets that --weights=incbin and bin read, from C as from
  * LLVM (backend/weights.c). */
-bool emit_weights(Diag *d, const KModule *m, FILE *weights);
+void emit_weights(const KModule *m, FILE *weights);
 
-/* backend/llvm */
+/* backend/llvm; false after a diagnostic: a processor that LLVM does not know, a constant beyond its limits. */
 typedef enum ObjectFormat { OBJECT_LL, OBJECT_S, OBJECT_O } ObjectFormat;
 bool emit_llvm(Diag *d, const KModule *m, const EmitOptions *options, ObjectFormat format, FILE *out);
 

@@ -113,11 +113,8 @@ int interface_count(const KModule *m, KBufferKind kind) {
 
 static void write_file(void *to, const void *data, size_t n) { fwrite(data, 1, n, to); }
 
-bool emit_weights(Diag *d, const KModule *m, FILE *f) {
+void emit_weights(const KModule *m, FILE *f) {
     interface_weights_bytes(m, write_file, f);
-    if (ferror(f))
-        diag_error(d, NOWHERE, "cannot write the weights file");
-    return !ferror(f);
 }
 
 /* --- header --- */
@@ -138,7 +135,7 @@ static void print_interface_comment(FILE *f, Arena *a, const KModule *m) {
     }
 }
 
-bool emit_header(Diag *d, const KModule *m, const EmitOptions *o, FILE *h) {
+void emit_header(const KModule *m, const EmitOptions *o, FILE *h) {
     Arena *a = arena_new();
     const char *upper = interface_upper(a, o->prefix);
     char *descriptor = embedded_text(embedded_find("runtime/descriptor.h"));
@@ -163,7 +160,4 @@ bool emit_header(Diag *d, const KModule *m, const EmitOptions *o, FILE *h) {
     sb_free(&name);
     free(descriptor);
     arena_free(a);
-    if (ferror(h))
-        diag_error(d, NOWHERE, "cannot write the header");
-    return !ferror(h);
 }

@@ -98,12 +98,15 @@ static bool write_main(Outputs *out, const Compilation *c, const Options *o, con
     FILE *f = outputs_open(out, arena_printf(c->arena, "%s_main.c", stem));
     if (!f)
         return false;
-    if (o->main == MAIN_HOST)
-        return emit_main(c->diag, m, e, f);
+    if (o->main == MAIN_HOST) {
+        emit_main(m, e, f);
+        return true;
+    }
     TestData data;
     if (!test_data_read(c->arena, c->diag, m, o->test_data, &data))
         return false;
-    return emit_embedded_main(c->diag, m, e, data.n, data.vectors, data.rtol, data.atol, f);
+    emit_embedded_main(m, e, data.n, data.vectors, data.rtol, data.atol, f);
+    return true;
 }
 
 static bool write_code(Outputs *out, Compilation *c, const EmitOptions *e, Form form, const char *stem,
@@ -120,14 +123,17 @@ static bool write_code(Outputs *out, Compilation *c, const EmitOptions *e, Form 
         static const ObjectFormat formats[] = {[FORM_O] = OBJECT_O, [FORM_S] = OBJECT_S, [FORM_LL] = OBJECT_LL};
         KModule *m = pipeline_lower(c, c->target);
         *module = m;
-        return emit_llvm(c->diag, m, e, formats[form], f) && (!weights || emit_weights(c->diag, m, weights));
+        if (weights)
+            emit_weights(m, weights);
+        return emit_llvm(c->diag, m, e, formats[form], f);
     }
     Target plain = *c->target;
     plain.vector_bits = 0;
     KModule *m = pipeline_lower(c, &plain);
     KModule *vector = c->target->vector_bits && *c->target->c_guard ? pipeline_lower(c, c->target) : NULL;
     *module = m;
-    return emit_c(c->diag, m, vector, e, f, weights);
+    emit_c(m, vector, e, f, weights);
+    return true;
 }
 
 bool compile_write(Compilation *c, const Options *o, const char *model_path, const char *output) {
@@ -148,8 +154,9 @@ bool compile_write(Compilation *c, const Options *o, const char *model_path, con
     const KModule *m = NULL;
     bool ok = write_code(out, c, &e, form, stem, output, &m);
     FILE *h = ok ? outputs_open(out, arena_printf(c->arena, "%s.h", stem)) : NULL;
-    ok = h && emit_header(c->diag, m, &e, h);
-    ok = ok && (o->main == MAIN_NONE || write_main(out, c, o, m, &e, stem));
+    if (h)
+        emit_header(m, &e, h);
+    ok = h && (o->main == MAIN_NONE || write_main(out, c, o, m, &e, stem));
     ok = ok && (!o->depfile || write_depfile(out, c, o, model_path, stem, output));
     if (ok)
         return outputs_commit(out);

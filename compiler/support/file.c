@@ -131,12 +131,14 @@ static void free_list(Outputs *o, bool remove) {
 bool outputs_commit(Outputs *o) {
     bool ok = true;
     for (Output *out = o->list; out && ok; out = out->next) {
+        errno = 0;
         bool bad = fflush(out->file) != 0 || ferror(out->file);
-        int why = errno;
-        if (fclose(out->file) != 0 && !bad) {
-            bad = true;
-            why = errno;
+        if (bad && !errno) { /* a write long ago has failed: one more, for the reason */
+            fputc('\n', out->file);
+            fflush(out->file);
         }
+        bad |= fclose(out->file) != 0;
+        int why = errno ? errno : EIO;
         out->file = NULL;
         if (bad) {
             diag_error(o->diag, NOWHERE, "cannot write \"%s\": %s", out->path, strerror(why));

@@ -89,20 +89,50 @@ while [ $n -lt "$size" ]; do
 done
 [ $bad -eq 0 ] && pass "cut at each of $size bytes" || fail "cut at each of $size bytes" "$bad times no diagnostic"
 
-# Places that cannot be written.
-rejects "a folder that is not there" "missing/net.c" ../in/small.onnx -o missing/net.c
+# Places that cannot be written, in every form.
+for form in c o s ll; do
+    rejects "a folder that is not there: .$form" "missing/net.$form" ../in/small.onnx -o missing/net.$form
+done
 if [ "$(id -u)" -ne 0 ]; then
     mkdir -p locked && chmod 555 locked
-    rejects "a folder without permission" "Permission" ../in/small.onnx -o ../locked/net.c
+    for form in c o s ll; do
+        rejects "a folder without permission: .$form" "Permission" ../in/small.onnx -o ../locked/net.$form
+    done
     chmod 755 locked
 else
     skip "a folder without permission" "run as root"
 fi
-if [ -w /dev/full ]; then
-    ln -sf /dev/full in/full.c
-    rejects "a full disk" "No space left" ../in/small.onnx -o ../in/full.c
-    [ -e in/full.h ] && fail "no header beside a full disk" "it is there" || pass "no header beside a full disk"
+if [ -d /proc/self ]; then # where even root cannot make a file
+    for form in c o s ll; do
+        rejects "a folder that takes no files: .$form" "cannot write" ../in/small.onnx -o /proc/net.$form
+    done
 fi
+# full NAME FILE ARGUMENT...: FILE cannot be written, and none of the others stays.
+full() {
+    name=$1 file=$2
+    shift 2
+    ln -s /dev/full "in/$file"
+    rejects "$name" "$file.*No space left" ../in/conv.onnx "$@"
+    rm "in/$file"
+    [ -z "$(ls in | grep '^net')" ] && pass "$name leaves nothing" || fail "$name leaves nothing" "$(ls in)"
+}
+"$make_model" conv in/conv.onnx || exit 1
+if [ -w /dev/full ]; then
+    for form in c o s ll; do
+        full "a full disk for .$form" net.$form -o ../in/net.$form
+    done
+    full "a full disk for the header" net.h -o ../in/net.c
+    full "a full disk for an object's header" net.h -o ../in/net.o
+    full "a full disk for the weights" net.weights.bin -o ../in/net.c --weights=bin
+    full "a full disk for an object's weights" net.weights.bin -o ../in/net.o --weights=bin
+    full "a full disk for the program" net_main.c -o ../in/net.c --main
+    full "a full disk for the make rule" net.d -o ../in/net.c -MD
+else
+    skip "a full disk" "no /dev/full"
+fi
+(ulimit -f 4 && rejects "a limit of file sizes" "net.c.*too large" ../in/conv.onnx -o net.c) >limit
+cat limit
+grep -q '^ok' limit && n_passed=$((n_passed + 1)) || n_failed=$((n_failed + 1))
 mkdir in/folder.c
 rejects "a folder as output" "folder.c" ../in/small.onnx -o ../in/folder.c
 # The name of an output that is taken by a folder is found out last, when other outputs are complete.

@@ -227,7 +227,7 @@ static void print_descriptor(FILE *f, Arena *a, const KModule *m, const EmitOpti
             o->weights == WEIGHTS_BIN ? (long long)interface_weights_size(m) : 0LL, o->prefix);
 }
 
-bool emit_c(Diag *d, const KModule *plain, const KModule *vector, const EmitOptions *o, FILE *c, FILE *weights) {
+void emit_c(const KModule *plain, const KModule *vector, const EmitOptions *o, FILE *c, FILE *weights) {
     Arena *a = arena_new();
     StrBuf name = {0};
     c_print_comment_text(&name, plain->model_name);
@@ -252,9 +252,6 @@ bool emit_c(Diag *d, const KModule *plain, const KModule *vector, const EmitOpti
         fputs("#endif\n\n", c);
     print_descriptor(c, a, plain, o);
     arena_free(a);
-    if (ferror(c)) {
-        diag_error(d, NOWHERE, "cannot write the C file");
-        return false;
-    }
-    return o->weights == WEIGHTS_C || emit_weights(d, plain, weights);
+    if (o->weights != WEIGHTS_C)
+        emit_weights(plain, weights);
 }

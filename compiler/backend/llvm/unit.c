@@ -329,9 +329,5 @@ bool emit_llvm(Diag *d, const KModule *m, const EmitOptions *o, ObjectFormat for
     unit_end(&u);
     LLVMDisposeTargetMachine(machine);
     arena_free(a);
-    if (ok && ferror(out)) {
-        diag_error(d, NOWHERE, "cannot write the code");
-        return false;
-    }
     return ok;
 }
