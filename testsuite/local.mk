@@ -12,6 +12,7 @@ LDADD = libmlcc.a libonnxpb.a $(MLCC_LIBS) $(CHECK_LIBS)
 include testsuite/unit/local.mk
 include testsuite/cli/local.mk
 include testsuite/op/local.mk
+include testsuite/fuzz/local.mk
 
 check_PROGRAMS = $(TEST_HELPERS)
 if HAVE_CHECK
@@ -27,9 +28,18 @@ CHECK_ENVIRONMENT = SRC='$(abs_srcdir)' MLCC='$(abs_builddir)/mlcc$(EXEEXT)' CC=
 check-local: mlcc$(EXEEXT)
 	@$(CHECK_ENVIRONMENT) sh $(srcdir)/testsuite/collect $(abs_srcdir) $(CHECKS)
 
-# All that make check builds, without running it.
-check-build: all $(check_PROGRAMS)
+# All that make check builds, without running it. One after the other: `all` is a make of its own, which would build the
+# libraries at the same time.
+check-build:
+	$(MAKE) $(AM_MAKEFLAGS) all
+	$(MAKE) $(AM_MAKEFLAGS) $(check_PROGRAMS)
 .PHONY: check-build
+
+# What reads foreign files: .ci/run runs these under sanitizers too.
+SANITIZED_CHECKS = $(UNIT_TESTS) testsuite/fuzz/fuzz_model testsuite/cli/bad_input.sh testsuite/cli/usage.sh
+print-sanitized-checks:
+	@echo $(SANITIZED_CHECKS)
+.PHONY: print-sanitized-checks
 
 clean-local:
 	-rm -rf testsuite/log testsuite/work
