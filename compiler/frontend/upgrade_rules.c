@@ -147,18 +147,21 @@ bool upgrade_flat_softmax(Node *n) {
 bool upgrade_tile(Node *n) {
     if (missing_input(n, 0) || missing_input(n, 1) || missing_input(n, 2))
         return false;
-    const int64_t one = 1;
-    Value *vector = ints_before(n, "vector", 1, 1, &one), *entry[2];
+    const int64_t one = 1, all = -1;
+    Value *vector = ints_before(n, "vector", 1, 1, &one), *flat = ints_before(n, "all", 1, 1, &all), *entry[2];
     for (int i = 0; i < 2; i++) {
         Value *in[] = {n->in[i + 1], vector};
-        Value *flat = value_before(n, "Reshape", i ? "axis_vector" : "tiles_vector", 2, in);
-        entry[i] = value_before(n, "Cast", i ? "axis" : "tiles", 1, &flat);
+        Value *entry_vector = value_before(n, "Reshape", i ? "axis_vector" : "tiles_vector", 2, in);
+        entry[i] = value_before(n, "Cast", i ? "axis" : "tiles", 1, &entry_vector);
         put_int(entry[i]->def, "to", dtype_to_onnx(DT_I64));
     }
-    Value *shape = shape_of(n, "shape", n->in[0], 0);
-    Value *ones[] = {vector, shape_of(n, "rank", shape, 0)};
-    Value *scatter[] = {value_before(n, "Expand", "ones", 2, ones), entry[1], entry[0]};
-    Value *in[] = {n->in[0], value_before(n, "ScatterElements", "repeats", 3, scatter)};
+    Value *off_on[] = {vector, entry[0]};
+    Value *values = value_before(n, "Concat", "repeats_off_on", 2, off_on);
+    put_int(values->def, "axis", 0);
+    Value *rank = shape_of(n, "rank", shape_of(n, "shape", n->in[0], 0), 0);
+    Value *hot[] = {entry[1], rank, values};
+    Value *flatten[] = {value_before(n, "OneHot", "repeats_row", 3, hot), flat};
+    Value *in[] = {n->in[0], value_before(n, "Reshape", "repeats", 2, flatten)};
     become(n, "Tile", 2, in);
     return true;
 }

@@ -79,12 +79,6 @@ INFER(infer_is) { return infer_float(n, 0) && infer_set(n, 0, DT_BOOL, n->in[0]-
 
 INFER(infer_pow) { return infer_numeric(n, 0) && infer_numeric(n, 1) && infer_broadcast_all(n, n->in[0]->dtype); }
 
-INFER(infer_mod) {
-    if (dtype_is_float(n->in[0]->dtype) && attr_int(n, "fmod", 0) != 1)
-        return infer_error(n, "floating-point inputs need attribute \"fmod\" = 1");
-    return infer_arithmetic(n);
-}
-
 INFER(infer_clip) {
     if (!infer_numeric(n, 0) || !infer_one_type(n))
         return false;
@@ -183,13 +177,19 @@ ELEMENT(element_pow) {
 ELEMENT(element_mod) {
     KValue *x = X(0), *y = X(1);
     DType t = x->type.dtype;
-    if (dtype_is_float(t))
-        return kb_math(&l->b, KMATH_FMOD, x, y);
-    KValue *r = kb_binary(&l->b, KOP_REM, x, y);
-    if (!dtype_is_signed(t) || attr_int(n, "fmod", 0))
+    bool is_float = dtype_is_float(t);
+    KValue *r = is_float ? kb_math(&l->b, KMATH_FMOD, x, y) : kb_binary(&l->b, KOP_REM, x, y);
+    if (attr_int(n, "fmod", 0) || !(is_float || dtype_is_signed(t)))
         return r;
-    /* Python's sign: the divisor's. */
+    /* Python's sign: the divisor's, also of a zero. */
     KValue *zero = like(l, x, 0);
+    if (is_float) {
+        KValue *below = kb_binary(&l->b, KOP_LT, y, zero);
+        KValue *opposite = kb_binary(&l->b, KOP_XOR, kb_binary(&l->b, KOP_LT, r, zero), below);
+        KValue *signed_zero = kb_select(&l->b, below, like(l, x, -0.0), zero);
+        return kb_select(&l->b, kb_binary(&l->b, KOP_EQ, r, zero), signed_zero,
+                         kb_select(&l->b, opposite, add(l, r, y), r));
+    }
     KValue *differs = kb_binary(&l->b, KOP_LT, kb_binary(&l->b, KOP_XOR, r, y), zero);
     KValue *wrong = kb_binary(&l->b, KOP_AND, kb_binary(&l->b, KOP_NE, r, zero), differs);
     return kb_select(&l->b, wrong, add(l, r, y), r);

@@ -29,7 +29,6 @@ INFER(infer_cast);
 INFER(infer_cast_like);
 INFER(infer_is);
 INFER(infer_pow);
-INFER(infer_mod);
 INFER(infer_clip);
 INFER(infer_prelu);
 INFER(infer_gelu);

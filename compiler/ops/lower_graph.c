@@ -128,6 +128,47 @@ static KKernel *share(Assembly *as, KKernel *k) {
     return same ? same : k;
 }
 
+static void mark_params(const KBlock *b, bool *used) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        if (i->mem.param)
+            used[i->mem.param->index] = true;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                mark_params(i->block[n], used);
+    }
+}
+
+static void remove_buffer(KModule *m, const KBuffer *b) {
+    int n = 0;
+    for (int i = 0; i < m->buffers.len; i++) {
+        KBuffer *x = m->buffers.data[i];
+        if (x == b)
+            continue;
+        x->index = n;
+        m->buffers.data[n++] = x;
+    }
+    m->buffers.len = n;
+}
+
+/* Where tensors are empty, lowering may ask for what no instruction then uses. */
+static void drop_unused_params(Assembly *as, KKernel *k, LowerState *s) {
+    bool *used = ARENA_ARRAY(as->arena, bool, k->params.len + 1);
+    mark_params(k->body, used);
+    int n = 0;
+    for (int i = 0; i < k->params.len; i++) {
+        assert(s->bindings.data[i].param == k->params.data[i]);
+        if (!used[i]) {
+            if (s->bindings.data[i].buffer)
+                remove_buffer(as->module, s->bindings.data[i].buffer);
+            continue;
+        }
+        k->params.data[i]->index = n;
+        k->params.data[n] = k->params.data[i];
+        s->bindings.data[n++] = s->bindings.data[i];
+    }
+    k->params.len = s->bindings.len = n;
+}
+
 static void lower_group(Assembly *as, Node *first, Node *last) {
     LowerState state = {.group = first->group, .first = first, .last = last};
     Node *anchor = last;
@@ -159,6 +200,9 @@ static void lower_group(Assembly *as, Node *first, Node *last) {
     }
     kb_yield(&l.b, 0, NULL);
     kernel_simplify(k);
+    drop_unused_params(as, k, &state);
+    if (!k->params.len)
+        return; /* nothing but empty tensors */
     KArg *arg = arguments(as, &state);
     set_pointer_facts(k, arg);
     const char *comment = joined_sources(as->arena, &state);

@@ -611,8 +611,12 @@ ELEMENT(element_pad) {
 
 /* --- blocks to channels and back --- */
 
+static bool is_depth_first(const Node *n) { return !strcmp(attr_string(n, "mode", "DCR"), "DCR"); }
+
 static bool blocks(const Node *n, int64_t *block) {
     *block = attr_int(n, "blocksize", 0);
+    if (!is_depth_first(n) && strcmp(attr_string(n, "mode", "DCR"), "CRD"))
+        return infer_error(n, "attribute \"mode\" must be DCR or CRD");
     if (n->in[0]->rank != 4)
         return infer_error(n, "the input must have rank 4, not %d", n->in[0]->rank);
     if (*block < 1 || *block > 1 << 16)
@@ -623,11 +627,8 @@ static bool blocks(const Node *n, int64_t *block) {
 INFER(infer_depth_to_space) {
     const Value *x = n->in[0];
     int64_t s;
-    const char *mode = attr_string(n, "mode", "DCR");
     if (!blocks(n, &s))
         return false;
-    if (strcmp(mode, "DCR") && strcmp(mode, "CRD"))
-        return infer_error(n, "attribute \"mode\" must be DCR or CRD");
     if (x->dim[1] % (s * s))
         return infer_error(n, "%lld channels do not divide by blocksize squared", (long long)x->dim[1]);
     const int64_t dim[4] = {x->dim[0], x->dim[1] / (s * s), x->dim[2] * s, x->dim[3] * s};
@@ -639,7 +640,7 @@ ELEMENT(element_depth_to_space) {
     KIndex y = kx_div(&l->b, idx[2], s), x = kx_div(&l->b, idx[3], s);
     KIndex by = kx_rem(&l->b, idx[2], s), bx = kx_rem(&l->b, idx[3], s), c;
     KIndex within = kx_add(l->arena, kx_scale(l->arena, by, s), bx);
-    if (!strcmp(attr_string(n, "mode", "DCR"), "DCR"))
+    if (is_depth_first(n))
         c = kx_add(l->arena, kx_scale(l->arena, within, channels), idx[1]);
     else
         c = kx_add(l->arena, kx_scale(l->arena, idx[1], s * s), within);
@@ -660,7 +661,10 @@ INFER(infer_space_to_depth) {
 
 ELEMENT(element_space_to_depth) {
     int64_t s = attr_int(n, "blocksize", 1), channels = n->in[0]->dim[1] ? n->in[0]->dim[1] : 1;
-    KIndex c = kx_rem(&l->b, idx[1], channels), within = kx_div(&l->b, idx[1], channels);
+    bool depth_first = is_depth_first(n);
+    int64_t unit = depth_first ? channels : s * s;
+    KIndex outer = kx_div(&l->b, idx[1], unit), inner = kx_rem(&l->b, idx[1], unit);
+    KIndex c = depth_first ? inner : outer, within = depth_first ? outer : inner;
     KIndex y = kx_add(l->arena, kx_scale(l->arena, idx[2], s), kx_div(&l->b, within, s));
     KIndex x = kx_add(l->arena, kx_scale(l->arena, idx[3], s), kx_rem(&l->b, within, s));
     const KIndex from[4] = {idx[0], c, y, x};
