@@ -226,7 +226,8 @@ int verb_bench(const Options *o) {
     Compilation c = {0};
     Arena *a = arena_new();
     const Target *target = jit_native_target(a);
-    bool ok = pipeline_open(&c, &d, o, path, target) && bench(a, &d, o, pipeline_lower(&c, target), target);
+    KModule *m = pipeline_open(&c, &d, o, path, target) ? pipeline_lower(&c, target) : NULL;
+    bool ok = m && bench(a, &d, o, m, target);
     pipeline_close(&c);
     arena_free(a);
     return ok ? EXIT_DONE : EXIT_FAILED;

@@ -167,9 +167,10 @@ int verb_check(const Options *o) {
     if (imported) {
         count_nodes(a, c.graph, &s);
         qsort(s.ops.data, (size_t)s.ops.len, sizeof *s.ops.data, by_nodes);
-        s.ok = pipeline_optimize(&c, o);
-        if (s.ok)
-            count_costs(pipeline_lower(&c, target), &s);
+        KModule *m = pipeline_optimize(&c, o) ? pipeline_lower(&c, target) : NULL;
+        s.ok = m != NULL;
+        if (m)
+            count_costs(m, &s);
     }
     if (o->json)
         print_json(&c, &s, path);

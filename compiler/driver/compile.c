@@ -123,15 +123,18 @@ static bool write_code(Outputs *out, Compilation *c, const EmitOptions *e, Form 
         static const ObjectFormat formats[] = {[FORM_O] = OBJECT_O, [FORM_S] = OBJECT_S, [FORM_LL] = OBJECT_LL};
         KModule *m = pipeline_lower(c, c->target);
         *module = m;
-        if (weights)
+        if (m && weights)
             emit_weights(m, weights);
-        return emit_llvm(c->diag, m, e, formats[form], f);
+        return m && emit_llvm(c->diag, m, e, formats[form], f);
     }
     Target plain = *c->target;
     plain.vector_bits = 0;
     KModule *m = pipeline_lower(c, &plain);
-    KModule *vector = c->target->vector_bits && *c->target->c_guard ? pipeline_lower(c, c->target) : NULL;
+    bool vectors = c->target->vector_bits && *c->target->c_guard;
+    KModule *vector = vectors ? pipeline_lower(c, c->target) : NULL;
     *module = m;
+    if (!m || (vectors && !vector))
+        return false;
     emit_c(m, vector, e, f, weights);
     return true;
 }
@@ -203,8 +206,9 @@ int verb_compile(const Options *o) {
         return EXIT_USAGE;
     }
     bool ok = pipeline_open(&c, &d, o, path, target);
-    if (ok && o->dump_kernels)
-        dump_kernels(pipeline_lower(&c, target));
+    KModule *m = ok && o->dump_kernels ? pipeline_lower(&c, target) : NULL;
+    if (m)
+        dump_kernels(m);
     if (ok && o->output)
         ok = compile_write(&c, o, path, o->output);
     pipeline_close(&c);

@@ -120,7 +120,7 @@ static bool set(Options *o, int id, const char *arg) {
     int k = 0;
     switch (id) {
     case OPT_OUTPUT: o->output = arg; break;
-    case OPT_TARGET: o->target = arg; break;
+    case OPT_TARGET: o->target = arg; o->target_given = true; break;
     case OPT_DIM: return add_dim(o, arg);
     case OPT_PREFIX: o->prefix = arg; break;
     case OPT_WEIGHTS:

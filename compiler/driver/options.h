@@ -16,6 +16,7 @@ typedef struct Options {
     char **operand; /* model, then the verb's own */
     const char *output;
     const char *target;
+    bool target_given;
     const char *prefix;
     WeightsMode weights;
     const char *weights_section;

@@ -15,6 +15,7 @@ bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *mode
 }
 
 bool pipeline_optimize(Compilation *c, const Options *o) {
+    c->verify_ir = o->verify_ir;
     PassOptions passes = {c->target, o->dump_after, o->dump_after ? stdout : NULL, o->verify_ir};
     return passes_run(c->graph, &passes);
 }
@@ -23,10 +24,19 @@ bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_
     return pipeline_import(c, d, o, model_path, target) && pipeline_optimize(c, o);
 }
 
+static bool sound(const Compilation *c, const KModule *m, const char *when) {
+    const char *broken = c->verify_ir ? kernel_module_verify(m) : NULL;
+    if (broken)
+        diag_error(c->diag, NOWHERE, "internal error: after %s: %s", when, broken);
+    return !broken;
+}
+
 KModule *pipeline_lower(Compilation *c, const Target *target) {
     KModule *m = lower_graph(c->graph, c->arena);
+    if (!sound(c, m, "lowering"))
+        return NULL;
     schedule_module(m, target);
-    return m;
+    return sound(c, m, "scheduling") ? m : NULL;
 }
 
 void pipeline_close(Compilation *c) {

@@ -14,13 +14,14 @@ typedef struct Compilation {
     const Target *target;
     Model *model;
     Graph *graph; /* after all passes */
+    bool verify_ir;
 } Compilation;
 
 /* Reads the model; runs all passes; both. False after a diagnostic. pipeline_close in either case. */
 bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target);
 bool pipeline_optimize(Compilation *c, const Options *o);
 bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target);
-/* A module scheduled for a target: fresh kernels at each call. */
+/* A module scheduled for a target: fresh kernels at each call. NULL after a diagnostic, with --verify-ir only. */
 KModule *pipeline_lower(Compilation *c, const Target *target);
 void pipeline_close(Compilation *c);
 

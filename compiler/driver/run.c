@@ -96,9 +96,9 @@ int verb_run(const Options *o) {
     Compilation c = {0};
     Arena *a = arena_new();
     const Target *target = jit_native_target(a);
-    bool ok = pipeline_open(&c, &d, o, path, target);
+    KModule *m = pipeline_open(&c, &d, o, path, target) ? pipeline_lower(&c, target) : NULL;
+    bool ok = m != NULL;
     if (ok) {
-        KModule *m = pipeline_lower(&c, target);
         int n = o->n_operands - 1, n_outputs = 0;
         Tensor *input = ARENA_ARRAY(a, Tensor, n + 1);
         for (int i = 0; ok && i < n; i++)

@@ -158,7 +158,7 @@ static bool verify_case(Case *t, const char *folder, const Target *target) {
     if (!pipeline_open(&t->c, t->d, t->o, model, target))
         return false;
     t->m = pipeline_lower(&t->c, target);
-    if (!test_data_read(t->c.arena, t->d, t->m, folder, &t->data))
+    if (!t->m || !test_data_read(t->c.arena, t->d, t->m, folder, &t->data))
         return false;
     if (t->o->via == VIA_JIT)
         return run_jit(t);
@@ -178,7 +178,7 @@ static bool verify_case(Case *t, const char *folder, const Target *target) {
 int verb_verify(const Options *o) {
     Diag d = {.stream = stderr, .quiet = o->quiet};
     Arena *a = arena_new();
-    const Target *target = o->via == VIA_JIT ? jit_native_target(a) : target_load(a, &d, o->target);
+    const Target *target = o->via == VIA_JIT && !o->target_given ? jit_native_target(a) : target_load(a, &d, o->target);
     if (!target) {
         arena_free(a);
         return EXIT_USAGE;

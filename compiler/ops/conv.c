@@ -54,7 +54,7 @@ ELEMENT(element_conv) {
     KIndex first = kx_scale(l->arena, kx_div(&l->b, idx[1], per_group), k->dim[1]); /* first input channel of the group */
     KIndex at[GRAPH_MAX_RANK] = {idx[0]}, weight[GRAPH_MAX_RANK] = {idx[1]};
     KValue *sum = n->nin > 2 && n->in[2] ? lower_load(l, n, 2, idx + 1) : kb_float(&l->b, t, 0);
-    WindowLoops loops = window_open(l, &w, idx + 2, 1, &sum);
+    WindowLoops loops = window_open(l, &w, idx + 2, KLOOP_REDUCE, 1, &sum);
     KValue *carried = window_carried(&loops, &sum, 0);
     KInstr *channels = lower_for(l, KLOOP_REDUCE, "c", 0, k->dim[1], 1, &carried);
     memcpy(at + 2, loops.at, (size_t)w.n * sizeof *at);

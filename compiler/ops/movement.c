@@ -576,7 +576,8 @@ static KIndex pad_source(Lower *l, const char *mode, KIndex at, int64_t size) {
         return kx_const(l->arena, 0);
     int64_t period = 2 * (size - 1);
     KValue *v = kx_value(b, kx_rem(b, at, period));
-    return kx_var(l->arena, kb_binary(b, KOP_MIN, v, kb_binary(b, KOP_SUB, kb_int(b, DT_INDEX, period), v)));
+    v = kb_binary(b, KOP_MIN, v, kb_binary(b, KOP_SUB, kb_int(b, DT_INDEX, period), v));
+    return kx_var(l->arena, kb_binary(b, KOP_MIN, v, kb_int(b, DT_INDEX, size - 1))); /* so that the range is seen */
 }
 
 ELEMENT(element_pad) {

@@ -54,7 +54,8 @@ LOWER(lower_max_pool) {
     pool_window(n, &w);
     LoopNest nest = lower_loops(l, y->rank, y->dim, y);
     KValue *init[2] = {lowest(l, lower_compute_type(x->dtype)), kb_int(b, DT_I64, -1)}, *best[2], *next[2];
-    WindowLoops loops = window_open(l, &w, nest.idx + 2, indices ? 2 : 1, init);
+    /* The index is that of the first maximum: in order. */
+    WindowLoops loops = window_open(l, &w, nest.idx + 2, indices ? KLOOP_SERIAL : KLOOP_REDUCE, indices ? 2 : 1, init);
     KIndex at[GRAPH_MAX_RANK] = {nest.idx[0], nest.idx[1]};
     memcpy(at + 2, loops.at, (size_t)w.n * sizeof *at);
     KValue *element = lower_load(l, n, 0, at);
@@ -84,7 +85,7 @@ LOWER(lower_max_pool) {
 /* Sum over the window of term(element). */
 static KValue *window_sum(Lower *l, const Node *n, const KIndex *idx, const Window *w, KValue *(*term)(Lower *, const Node *, KValue *)) {
     KValue *sum = kb_float(&l->b, lower_compute_type(n->in[0]->dtype), 0);
-    WindowLoops loops = window_open(l, w, idx + 2, 1, &sum);
+    WindowLoops loops = window_open(l, w, idx + 2, KLOOP_REDUCE, 1, &sum);
     KIndex at[GRAPH_MAX_RANK] = {idx[0], idx[1]};
     memcpy(at + 2, loops.at, (size_t)w->n * sizeof *at);
     KValue *element = term(l, n, lower_load(l, n, 0, at));
@@ -174,7 +175,7 @@ ELEMENT(element_global_max_pool) {
     Window w;
     global_window(n, &w);
     KValue *best = lowest(l, lower_compute_type(n->in[0]->dtype));
-    WindowLoops loops = window_open(l, &w, idx + 2, 1, &best);
+    WindowLoops loops = window_open(l, &w, idx + 2, KLOOP_REDUCE, 1, &best);
     KIndex at[GRAPH_MAX_RANK] = {idx[0], idx[1]};
     memcpy(at + 2, loops.at, (size_t)w.n * sizeof *at);
     KValue *next = kb_binary(&l->b, KOP_MAX, lower_load(l, n, 0, at), window_carried(&loops, &best, 0));

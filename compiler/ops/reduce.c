@@ -54,11 +54,12 @@ typedef struct Reduction {
     KIndex at[GRAPH_MAX_RANK]; /* index into the input */
 } Reduction;
 
-/* REDUCE loops over the axes that go. */
+/* Loops over the axes that go; accumulators of BOOL are combined by AND and OR, which no REDUCE loop may. */
 static Reduction open_reduction(Lower *l, const Node *n, const bool *gone, const KIndex *idx, int carried, KValue *const *init) {
     const Value *x = n->in[0];
     Reduction r = {.carried = carried};
     bool keep = attr_int(n, "keepdims", 1) != 0;
+    KLoopKind kind = x->dtype == DT_BOOL ? KLOOP_SERIAL : KLOOP_REDUCE;
     int out = 0;
     for (int d = 0; d < x->rank; d++) {
         if (!gone[d]) {
@@ -66,7 +67,7 @@ static Reduction open_reduction(Lower *l, const Node *n, const bool *gone, const
             continue;
         }
         out += keep;
-        KInstr *loop = lower_for(l, KLOOP_REDUCE, "r", 0, x->dim[d], carried, init);
+        KInstr *loop = lower_for(l, kind, "r", 0, x->dim[d], carried, init);
         r.at[d] = lower_iv(l, loop);
         r.loop[r.n++] = loop;
         init = loop->block[0]->arg + 1;

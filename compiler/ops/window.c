@@ -63,14 +63,14 @@ static void bounds(Lower *l, const Window *w, int d, KIndex o, KValue **lo, KVal
     *hi = kb_binary(b, KOP_MIN, kx_value(b, kx_div(b, room, w->dilation[d])), kb_int(b, DT_INDEX, w->kernel[d]));
 }
 
-WindowLoops window_open(Lower *l, const Window *w, const KIndex *o, int carried, KValue *const *init) {
+WindowLoops window_open(Lower *l, const Window *w, const KIndex *o, KLoopKind kind, int carried, KValue *const *init) {
     static const char *const names[] = {"k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"};
     WindowLoops r = {.n = w->n, .carried = carried};
     KValue *lo[GRAPH_MAX_RANK], *hi[GRAPH_MAX_RANK];
     for (int d = 0; d < w->n; d++)
         bounds(l, w, d, o[d], &lo[d], &hi[d]);
     for (int d = 0; d < w->n; d++) {
-        r.loop[d] = kb_for(&l->b, KLOOP_REDUCE, d < 8 ? names[d] : "k", lo[d], hi[d], 1, carried, init);
+        r.loop[d] = kb_for(&l->b, kind, d < 8 ? names[d] : "k", lo[d], hi[d], 1, carried, init);
         r.k[d] = lower_iv(l, r.loop[d]);
         KIndex start = kx_add_const(l->arena, kx_scale(l->arena, o[d], w->stride[d]), -w->before[d]);
         r.at[d] = kx_add(l->arena, start, kx_scale(l->arena, r.k[d], w->dilation[d]));

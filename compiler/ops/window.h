@@ -23,7 +23,7 @@ typedef struct WindowLoops {
     KIndex at[GRAPH_MAX_RANK], k[GRAPH_MAX_RANK];
     int n, carried;
 } WindowLoops;
-WindowLoops window_open(Lower *l, const Window *w, const KIndex *o, int carried, KValue *const *init);
+WindowLoops window_open(Lower *l, const Window *w, const KIndex *o, KLoopKind kind, int carried, KValue *const *init);
 /* The accumulators inside the innermost loop. */
 KValue *window_carried(const WindowLoops *loops, KValue *const *init, int i);
 /* Ends the loops with the next accumulators; their final values go to out. */
