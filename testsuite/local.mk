@@ -13,6 +13,7 @@ include testsuite/unit/local.mk
 include testsuite/cli/local.mk
 include testsuite/op/local.mk
 include testsuite/fuzz/local.mk
+include testsuite/bench/local.mk
 
 check_PROGRAMS = $(TEST_HELPERS)
 if HAVE_CHECK

@@ -225,7 +225,11 @@ int verb_bench(const Options *o) {
     Diag d = {.stream = stderr, .file = path, .quiet = o->quiet};
     Compilation c = {0};
     Arena *a = arena_new();
-    const Target *target = jit_native_target(a);
+    const Target *target = target_load(a, &d, o->target);
+    if (!target) {
+        arena_free(a);
+        return EXIT_USAGE;
+    }
     KModule *m = pipeline_open(&c, &d, o, path, target) ? pipeline_lower(&c, target) : NULL;
     bool ok = m && bench(a, &d, o, m, target);
     pipeline_close(&c);

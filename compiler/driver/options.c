@@ -28,7 +28,7 @@ static const struct Row {
     const char *help; /* "ARG  text" */
 } rows[] = {
     {OPT_OUTPUT, 'o', "output", required_argument, COMPILE, "FILE  where to write; .c .o .s .ll chooses the form"},
-    {OPT_TARGET, 't', "target", required_argument, ALL & ~BENCH, "NAME  generic (default), native, cortex-m55, ... or a .json file"},
+    {OPT_TARGET, 't', "target", required_argument, ALL, "NAME  generic (default), native, cortex-m55, ... or a .json file"},
     {OPT_DIM, 0, "dim", required_argument, ALL, "NAME=N  fix a symbolic dimension"},
     {OPT_PREFIX, 'p', "prefix", required_argument, COMPILE, "ID  start of every global name (default: FILE's)"},
     {OPT_WEIGHTS, 0, "weights", required_argument, COMPILE | VERIFY, "c|incbin|bin  in the C text, by .incbin, or as a pointer"},
@@ -173,7 +173,7 @@ static void spell_like_compilers(int argc, char **argv) {
 }
 
 int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
-    *o = (Options){.target = "generic", .seconds = 2};
+    *o = (Options){.target = verb_bit(verb) == BENCH ? "native" : "generic", .seconds = 2};
     struct option longs[ROWS + 1] = {{0}};
     char shorts[3 * ROWS + 2] = ":"; /* getopt_long tells an argument that is missing from an unknown option */
     int n = 0;

@@ -120,9 +120,9 @@ static int shared_loads(const KBlock *b, const bool *with_v, const bool *with_r)
 }
 
 static int row_loop(const Schedule *s, const Nest *nest, int v) {
-    const bool *with_v = schedule_varying(s->k, nest->loop[v]);
+    const bool *with_v = schedule_varying(s->k, nest->loop[v], false);
     for (int d = nest->n - 1; d >= 0; d--)
-        if (d != v && nest->trips[d] > 1 && shared_loads(nest->body, with_v, schedule_varying(s->k, nest->loop[d])))
+        if (d != v && nest->trips[d] > 1 && shared_loads(nest->body, with_v, schedule_varying(s->k, nest->loop[d], false)))
             return d;
     return -1;
 }
@@ -211,7 +211,7 @@ static bool interior(const Schedule *s, const KInstr *loop, int64_t *from, int64
     kloop_bounds(loop, &lo, &hi, NULL);
     *from = lo;
     *to = hi;
-    collect_bounds(loop->block[0], schedule_varying(s->k, loop), &r);
+    collect_bounds(loop->block[0], schedule_varying(s->k, loop, true), &r);
     if (!r.n)
         return true;
     if (!r.known || hi - lo > LARGEST_BORDER_SCAN)

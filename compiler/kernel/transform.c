@@ -185,13 +185,13 @@ static void mark(bool *varies, const KValue *v, bool yes, bool *changed) {
     *changed = true;
 }
 
-static void spread_block(bool *varies, const KBlock *block, bool *changed);
+static void spread_block(bool *varies, const KBlock *block, bool borders, bool *changed);
 
-static void spread(bool *varies, const KInstr *i, bool *changed) {
+static void spread(bool *varies, const KInstr *i, bool borders, bool *changed) {
     if (i->op == KOP_FOR) {
-        bool bounds = varies[i->arg[0]->id] || varies[i->arg[1]->id];
+        bool bounds = borders && (varies[i->arg[0]->id] || varies[i->arg[1]->id]);
         mark(varies, kb_iv(i), bounds, changed);
-        spread_block(varies, i->block[0], changed);
+        spread_block(varies, i->block[0], borders, changed);
         const KInstr *yield = i->block[0]->last;
         for (int r = 0; r < i->nresults; r++) {
             bool yes = bounds || varies[i->arg[2 + r]->id] || varies[yield->arg[r]->id];
@@ -202,8 +202,8 @@ static void spread(bool *varies, const KInstr *i, bool *changed) {
     }
     if (i->op == KOP_IF) {
         bool cond = varies[i->arg[0]->id];
-        spread_block(varies, i->block[0], changed);
-        spread_block(varies, i->block[1], changed);
+        spread_block(varies, i->block[0], borders, changed);
+        spread_block(varies, i->block[1], borders, changed);
         for (int r = 0; r < i->nresults; r++)
             mark(varies, i->result[r], cond || varies[i->block[0]->last->arg[r]->id] || varies[i->block[1]->last->arg[r]->id],
                  changed);
@@ -213,17 +213,17 @@ static void spread(bool *varies, const KInstr *i, bool *changed) {
         mark(varies, i->result[0], instr_varies(varies, i), changed);
 }
 
-static void spread_block(bool *varies, const KBlock *block, bool *changed) {
+static void spread_block(bool *varies, const KBlock *block, bool borders, bool *changed) {
     for (const KInstr *i = block->first; i; i = i->next)
-        spread(varies, i, changed);
+        spread(varies, i, borders, changed);
 }
 
-bool *schedule_varying(KKernel *k, const KInstr *loop) {
+bool *schedule_varying(KKernel *k, const KInstr *loop, bool borders) {
     bool *varies = ARENA_ARRAY(k->module->arena, bool, k->next_id);
     varies[kb_iv(loop)->id] = true;
     for (bool changed = true; changed;) {
         changed = false;
-        spread_block(varies, loop->block[0], &changed);
+        spread_block(varies, loop->block[0], borders, &changed);
     }
     return varies;
 }
@@ -318,7 +318,7 @@ bool schedule_jam(KKernel *k, KInstr *loop) {
     int64_t lo, hi, trips;
     if (loop->loop != KLOOP_PARALLEL || !kloop_bounds(loop, &lo, &hi, &trips) || trips < 1 || trips > 64)
         return false;
-    Jam j = {kb_before(k, loop), schedule_varying(k, loop), NULL, (int)trips};
+    Jam j = {kb_before(k, loop), schedule_varying(k, loop, true), NULL, (int)trips};
     j.map = ARENA_ARRAY(j.b.arena, KMap, trips);
     for (int t = 0; t < j.n; t++) {
         j.map[t] = kmap_new(k);

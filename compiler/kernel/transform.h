@@ -6,8 +6,9 @@
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
 
-/* By value id: whether a value within the loop may differ between its iterations. */
-bool *schedule_varying(KKernel *k, const KInstr *loop);
+/* By value id: whether a value within the loop may differ between its iterations. Without borders: between iterations
+ * for which the loops inside run over the same range. */
+bool *schedule_varying(KKernel *k, const KInstr *loop, bool borders);
 
 /* Whether schedule_vectorize would do it, given a suitable trip count. */
 bool schedule_can_vectorize(KKernel *k, const KInstr *loop);

@@ -229,14 +229,14 @@ static bool can_widen(const bool *v, const KBlock *block) {
 }
 
 bool schedule_can_vectorize(KKernel *k, const KInstr *loop) {
-    return loop->loop == KLOOP_PARALLEL && !loop->nresults && can_widen(schedule_varying(k, loop), loop->block[0]);
+    return loop->loop == KLOOP_PARALLEL && !loop->nresults && can_widen(schedule_varying(k, loop, true), loop->block[0]);
 }
 
 bool schedule_vectorize(KKernel *k, KInstr *loop) {
     int64_t lo, hi, trips;
     if (!kloop_bounds(loop, &lo, &hi, &trips) || trips < 2 || trips > MOST_LANES || (trips & (trips - 1)) || loop->step != 1)
         return false;
-    const bool *v = schedule_varying(k, loop);
+    const bool *v = schedule_varying(k, loop, true);
     if (loop->loop != KLOOP_PARALLEL || !can_widen(v, loop->block[0]))
         return false;
     Lanes *l = ARENA_NEW(k->module->arena, Lanes);

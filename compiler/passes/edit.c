@@ -26,6 +26,25 @@ bool edit_replace(Value *old, Value *by) {
     return true;
 }
 
+void edit_copy_output(Graph *g, int i) {
+    Value *v = g->outputs.data[i];
+    Node *n = graph_node(g, NULL, "", "Identity", v->name, 1, &v, 1, NULL);
+    Value *y = n->out[0];
+    value_set_type(y, v->dtype, v->rank, v->dim);
+    storage_row_major(y);
+    if (v->kind == VALUE_NODE) {
+        n->sources = v->def->sources;
+        value_swap_names(v, y);
+    }
+    n->group = g->next_group++;
+    y->is_output = true;
+    g->outputs.data[i] = y;
+    bool elsewhere = false;
+    for (int k = 0; k < g->outputs.len; k++)
+        elsewhere = elsewhere || g->outputs.data[k] == v;
+    v->is_output = elsewhere;
+}
+
 void edit_add_sources(Node *to, const Node *from) {
     size_t n = strlen(to->sources), m = strlen(from->sources);
     if (n >= m && !strcmp(to->sources + n - m, from->sources))

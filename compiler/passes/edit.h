@@ -10,6 +10,8 @@ Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Va
 /* The users of old take by; where old is a graph output, by becomes it and gets its name. False, nothing changed, where
  * by cannot be an output. */
 bool edit_replace(Value *old, Value *by);
+/* Output i of the graph becomes a copy, made at the end by a group of its own. */
+void edit_copy_output(Graph *g, int i);
 /* "x, y" without a name twice. */
 void edit_add_sources(Node *to, const Node *from);
 /* The same elements under another shape of equal count. */

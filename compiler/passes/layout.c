@@ -44,6 +44,19 @@ static bool keeps_channels(const Node *n) {
     return (n->op->flags & OP_RESHAPE) && x->rank >= 3 && y && y->rank >= 3 && x->dim[0] == y->dim[0] && x->dim[1] == y->dim[1];
 }
 
+/* Read by a product that takes many channels of one place: they should lie side by side. */
+static bool feeds_product(const Value *v) {
+    enum { MANY = 8 };
+    if (v->rank < 3 || v->dim[1] < MANY || value_count(v) <= v->dim[0] * v->dim[1])
+        return false;
+    for (int i = 0; i < v->uses.len; i++) {
+        const Node *n = v->uses.data[i].node;
+        if (v->uses.data[i].index == 0 && (n->op->flags & OP_CHANNELS) && n->op->macs)
+            return true;
+    }
+    return false;
+}
+
 static bool wants_channels_last(const Node *n, const Value *y) {
     if (y->rank < 3 || y->is_output)
         return false;
@@ -51,6 +64,8 @@ static bool wants_channels_last(const Node *n, const Value *y) {
         return true;
     if (keeps_channels(n))
         return channels_last(n->in[0]);
+    if (keeps_axes(n) && feeds_product(y))
+        return true;
     for (int i = 0; keeps_axes(n) && i < n->nin; i++)
         if (n->in[i] && n->in[i]->rank == y->rank && channels_last(n->in[i]))
             return true;
@@ -80,6 +95,28 @@ static bool weight_order(const Node *n, int input, const Value *w, int *axis) {
     return false;
 }
 
+/* A product's output is best made channels last, in vectors, and brought into ONNX's order by a copy. */
+static bool wants_copy(const Value *v) {
+    if (v->kind != VALUE_NODE || v->rank < 3 || v->dim[1] < 2 || value_count(v) <= v->dim[0] * v->dim[1])
+        return false;
+    for (const Node *n = v->def; n && n->group == v->def->group; n = n->prev)
+        if ((n->op->flags & OP_CHANNELS) && n->op->macs)
+            return true;
+    return false;
+}
+
+/* All that read an input read a copy of it. */
+static void copy_input(Graph *g, Value *v) {
+    Node *n = graph_node(g, g->first, "", "Identity", v->name, 1, &v, 1, NULL);
+    Value *y = n->out[0];
+    value_set_type(y, v->dtype, v->rank, v->dim);
+    n->group = g->next_group++;
+    for (Node *m = n->next; m; m = m->next)
+        for (int i = 0; i < m->nin; i++)
+            if (m->in[i] == v)
+                node_set_input(m, i, y);
+}
+
 void pass_layout(Graph *g, const Target *t) {
     for (int i = 0; i < g->inputs.len; i++)
         storage_row_major(g->inputs.data[i]);
@@ -90,6 +127,12 @@ void pass_layout(Graph *g, const Target *t) {
         if (t && v->uses.len && weight_order(v->uses.data[0].node, v->uses.data[0].index, v, axis))
             set_order(v, axis);
     }
+    for (int i = 0; t && i < g->inputs.len; i++)
+        if (feeds_product(g->inputs.data[i]))
+            copy_input(g, g->inputs.data[i]);
+    for (int i = 0; t && i < g->outputs.len; i++)
+        if (wants_copy(g->outputs.data[i]))
+            edit_copy_output(g, i);
     for (Node *n = g->first; n; n = n->next) {
         for (int i = 0; i < n->nout; i++) {
             if (!n->out[i])

@@ -9,25 +9,6 @@
 
 /* --- outputs --- */
 
-static void copy_output(Graph *g, int i) {
-    Value *v = g->outputs.data[i];
-    Node *n = graph_node(g, NULL, "", "Identity", v->name, 1, &v, 1, NULL);
-    Value *y = n->out[0];
-    value_set_type(y, v->dtype, v->rank, v->dim);
-    storage_row_major(y);
-    if (v->kind == VALUE_NODE) {
-        n->sources = v->def->sources;
-        value_swap_names(v, y);
-    }
-    n->group = g->next_group++;
-    y->is_output = true;
-    g->outputs.data[i] = y;
-    bool elsewhere = false;
-    for (int k = 0; k < g->outputs.len; k++)
-        elsewhere = elsewhere || g->outputs.data[k] == v;
-    v->is_output = elsewhere;
-}
-
 /* Every output is a node's value of its own. */
 static void separate_outputs(Graph *g) {
     for (int i = 0; i < g->outputs.len; i++) {
@@ -36,7 +17,7 @@ static void separate_outputs(Graph *g) {
         for (int k = 0; k < i; k++)
             again = again || g->outputs.data[k] == v;
         if (again || v->kind != VALUE_NODE)
-            copy_output(g, i);
+            edit_copy_output(g, i);
     }
 }
 

@@ -94,6 +94,21 @@ static void conv(Built *b) { convolution(b, 1); }
 static void conv_group(Built *b) { convolution(b, 3); }
 static void conv_group_0(Built *b) { convolution(b, 0); }
 
+/* The middle of many networks: 3x3, 64 to 64 channels, 56x56. */
+static void conv_3x3(Built *b) {
+    static const int64_t dim[] = {64, 64, 3, 3};
+    enum { COUNT = 64 * 64 * 3 * 3 };
+    float *w = arena_array(b->arena, COUNT, sizeof *w);
+    for (int i = 0; i < COUNT; i++)
+        w[i] = (float)(i * 37 % 101 - 50) / 64;
+    build_raw(b, build_initializer(b, "w", FLOAT, 4, dim), w, COUNT * sizeof *w);
+    Onnx__AttributeProto *pads = build_attr(b, one_node(b, "1 64 56 56", "Conv", "x w"), "pads",
+                                            ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+    static int64_t one[] = {1, 1, 1, 1};
+    pads->n_ints = 4;
+    pads->ints = one;
+}
+
 static void added(Built *b, int64_t columns, size_t bytes, const char *location) {
     int64_t dim[] = {2, columns};
     Onnx__TensorProto *t = weights(b, 2, dim, bytes);
@@ -132,7 +147,7 @@ static const struct Recipe {
     const char *name;
     void (*build)(Built *b);
 } recipes[] = {
-    RECIPE(small), RECIPE(symbolic), RECIPE(conv), RECIPE(unsupported), RECIPE(cyclic), RECIPE(self_cycle), RECIPE(huge),
+    RECIPE(small), RECIPE(symbolic), RECIPE(conv), RECIPE(conv_3x3), RECIPE(unsupported), RECIPE(cyclic), RECIPE(self_cycle), RECIPE(huge),
     RECIPE(product), RECIPE(negative), RECIPE(rank_100), RECIPE(undefined_input), RECIPE(undefined_output),
     RECIPE(defined_twice), RECIPE(arity), RECIPE(conv_group), RECIPE(conv_group_0), RECIPE(broadcast),
     RECIPE(short_weights), RECIPE(no_weights), RECIPE(huge_weights), RECIPE(external_missing), RECIPE(external_outside),
