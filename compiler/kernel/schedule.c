@@ -440,8 +440,29 @@ static KInstr *collapsed(Schedule *s, KInstr *loop) {
 
 static void schedule_block(Schedule *s, KBlock *b);
 
+/* Sums, products and extremes along contiguous elements, in vectors; what is left over in shorter ones. */
+static void reduce_in_lanes(Schedule *s, KInstr *loop) {
+    Accesses a = {0};
+    int64_t lo, hi, trips;
+    count_accesses(loop->block[0], kb_iv(loop), &a);
+    if (has_loop(loop->block[0]) || !a.unit_loads || a.unit_loads + a.fixed_loads < a.loads || loop->step != 1)
+        return;
+    int lanes = s->lanes;
+    while (loop && lanes > 1 && kloop_bounds(loop, &lo, &hi, &trips)) {
+        int chains = trips >= 4 * lanes ? 4 : trips >= 2 * lanes ? 2 : 1;
+        if (trips < lanes)
+            lanes /= 2;
+        else if (!schedule_vectorize_reduction(s->k, loop, lanes, chains, &loop))
+            return;
+    }
+}
+
 static void schedule_loop(Schedule *s, KInstr *loop) {
     int64_t trips;
+    if (loop->op == KOP_FOR && loop->loop == KLOOP_REDUCE && !has_loop(loop->block[0])) {
+        reduce_in_lanes(s, loop);
+        return;
+    }
     if (!is_nest_loop(loop, &trips)) {
         for (int n = 0; n < 2; n++)
             if (loop->block[n])

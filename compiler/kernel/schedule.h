@@ -23,6 +23,9 @@ bool schedule_unroll(KKernel *k, KInstr *loop);
 bool schedule_jam(KKernel *k, KInstr *loop);
 /* A PARALLEL loop of constant trip count (a power of two) becomes lanes: values that depend on it turn into vectors. */
 bool schedule_vectorize(KKernel *k, KInstr *loop);
+/* A REDUCE loop of scalars accumulates in `chains` vectors side by side, whose lanes are combined at the end. Iterations
+ * that are left over stay in *rest (else NULL). */
+bool schedule_vectorize_reduction(KKernel *k, KInstr *loop, int lanes, int chains, KInstr **rest);
 
 /* --- policy (schedule.c): what to do with each kernel, from its loops and accesses and the target alone --- */
 

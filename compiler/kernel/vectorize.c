@@ -232,6 +232,21 @@ bool schedule_can_vectorize(KKernel *k, const KInstr *loop) {
     return loop->loop == KLOOP_PARALLEL && !loop->nresults && can_widen(schedule_varying(k, loop, true), loop->block[0]);
 }
 
+/* Lane t is iteration first + t. */
+static Lanes *lanes_new(KKernel *k, KBuilder b, const bool *v, const KInstr *loop, KIndex first, int n) {
+    Lanes *l = ARENA_NEW(k->module->arena, Lanes);
+    l->b = b;
+    l->varies = v;
+    l->n = n;
+    l->uniform = kmap_new(k);
+    l->vector = kmap_new(k);
+    for (int t = 0; t < n; t++) {
+        l->lane[t] = kmap_new(k);
+        kmap_set(&l->lane[t], kb_iv(loop), kx_value(&l->b, kx_add_const(b.arena, first, t)));
+    }
+    return l;
+}
+
 bool schedule_vectorize(KKernel *k, KInstr *loop) {
     int64_t lo, hi, trips;
     if (!kloop_bounds(loop, &lo, &hi, &trips) || trips < 2 || trips > MOST_LANES || (trips & (trips - 1)) || loop->step != 1)
@@ -239,17 +254,124 @@ bool schedule_vectorize(KKernel *k, KInstr *loop) {
     const bool *v = schedule_varying(k, loop, true);
     if (loop->loop != KLOOP_PARALLEL || !can_widen(v, loop->block[0]))
         return false;
-    Lanes *l = ARENA_NEW(k->module->arena, Lanes);
-    l->b = kb_before(k, loop);
-    l->varies = v;
-    l->n = (int)trips;
-    l->uniform = kmap_new(k);
-    l->vector = kmap_new(k);
-    for (int t = 0; t < l->n; t++) {
-        l->lane[t] = kmap_new(k);
-        kmap_set(&l->lane[t], kb_iv(loop), kb_int(&l->b, DT_INDEX, lo + t));
-    }
+    Lanes *l = lanes_new(k, kb_before(k, loop), v, loop, kx_const(k->module->arena, lo), (int)trips);
     block_lanes(l, loop->block[0], NULL);
+    kernel_unlink(loop);
+    return true;
+}
+
+/* --- reductions --- */
+
+static int count_uses(const KBlock *block, const KValue *v) {
+    int n = 0;
+    for (const KInstr *i = block->first; i; i = i->next) {
+        for (int a = 0; a < i->nargs; a++)
+            n += i->arg[a] == v;
+        n += i->mem.at && kx_coef(i->mem.at, v) != 0;
+        for (int k = 0; k < 2; k++)
+            if (i->block[k])
+                n += count_uses(i->block[k], v);
+    }
+    return n;
+}
+
+/* The operation by which result r accumulates, in whatever order; false where it does something else. */
+static bool accumulates_by(const KInstr *loop, int r, KOp *op) {
+    const KValue *c = kb_carried(loop, r);
+    const KInstr *i = loop->block[0]->last->arg[r]->def;
+    if (!i || i->parent != loop->block[0] || count_uses(loop->block[0], c) != 1)
+        return false;
+    *op = i->op == KOP_FMA ? KOP_ADD : i->op;
+    switch (i->op) {
+    case KOP_FMA: return i->arg[2] == c;
+    case KOP_ADD:
+    case KOP_MUL:
+    case KOP_MIN:
+    case KOP_MAX: return i->arg[0] == c || i->arg[1] == c;
+    default: return false;
+    }
+}
+
+/* Marks the accumulators as varying from lane to lane. */
+static bool can_reduce(const KInstr *loop, bool *v) {
+    KOp op;
+    for (int r = 0; r < loop->nresults; r++) {
+        if (!v[loop->block[0]->last->arg[r]->id] || loop->result[r]->type.dtype != DT_F32 || !accumulates_by(loop, r, &op))
+            return false;
+        v[loop->result[r]->id] = v[kb_carried(loop, r)->id] = true;
+    }
+    return loop->loop == KLOOP_REDUCE && loop->nresults && loop->step == 1 && can_widen(v, loop->block[0]);
+}
+
+static KValue *neutral(KBuilder *b, KOp op, KValue *init, int lanes) {
+    KType t = {init->type.dtype, lanes};
+    return op == KOP_ADD ? kb_const_like(b, t, 0) : op == KOP_MUL ? kb_const_like(b, t, 1) : kb_splat(b, init, lanes);
+}
+
+static KValue *combined(KBuilder *b, KOp op, KValue **chain, int chains, KValue *init) {
+    static const KOp reduce[] = {[KOP_ADD] = KOP_REDUCE_ADD, [KOP_MUL] = KOP_REDUCE_MUL, [KOP_MIN] = KOP_REDUCE_MIN, [KOP_MAX] = KOP_REDUCE_MAX};
+    for (; chains > 1; chains = (chains + 1) / 2)
+        for (int c = 0; c < chains / 2; c++)
+            chain[c] = kb_binary(b, op, chain[c], chain[chains - 1 - c]);
+    KValue *x = kb_reduce(b, reduce[op], chain[0]);
+    return op == KOP_ADD || op == KOP_MUL ? kb_binary(b, op, x, init) : x;
+}
+
+/* What is left of the iterations, from `from` on; maps the results. */
+static KInstr *remaining(KBuilder *b, KMap *m, const KInstr *loop, int64_t from, int64_t to, KValue **value) {
+    KInstr *rest = kb_for(b, KLOOP_REDUCE, kb_iv(loop)->name, kb_int(b, DT_INDEX, from), kb_int(b, DT_INDEX, to), 1, loop->nresults, value);
+    kmap_set(m, kb_iv(loop), kb_iv(rest));
+    for (int r = 0; r < loop->nresults; r++)
+        kmap_set(m, kb_carried(loop, r), kb_carried(rest, r));
+    kernel_clone_block(b, m, loop->block[0], value);
+    kb_end_for(b, rest, value);
+    for (int r = 0; r < loop->nresults; r++)
+        value[r] = kb_result(rest, r);
+    return rest;
+}
+
+bool schedule_vectorize_reduction(KKernel *k, KInstr *loop, int lanes, int chains, KInstr **rest) {
+    enum { MOST_CHAINS = 8 };
+    int64_t lo, hi, trips, block = (int64_t)lanes * chains;
+    bool *v = schedule_varying(k, loop, true);
+    *rest = NULL;
+    if (lanes < 2 || lanes > MOST_LANES || chains > MOST_CHAINS || !kloop_bounds(loop, &lo, &hi, &trips) || trips < block ||
+        !can_reduce(loop, v))
+        return false;
+    KBuilder b = kb_before(k, loop);
+    Arena *a = b.arena;
+    int n = loop->nresults;
+    int64_t end = lo + trips / block * block;
+    KOp *op = ARENA_ARRAY(a, KOp, n);
+    KValue **value = ARENA_ARRAY(a, KValue *, n * chains), **yield = ARENA_ARRAY(a, KValue *, n);
+    for (int r = 0; r < n; r++) {
+        accumulates_by(loop, r, &op[r]);
+        for (int c = 0; c < chains; c++)
+            value[r * chains + c] = neutral(&b, op[r], loop->arg[2 + r], lanes);
+    }
+    KInstr *wide = kb_for(&b, KLOOP_REDUCE, kb_iv(loop)->name, kb_int(&b, DT_INDEX, lo), kb_int(&b, DT_INDEX, end), block, n * chains, value);
+    for (int c = 0; c < chains; c++) {
+        KIndex first = kx_add_const(a, kx_var(a, kb_iv(wide)), (int64_t)c * lanes);
+        Lanes *l = lanes_new(k, b, v, loop, first, lanes);
+        for (int r = 0; r < n; r++)
+            kmap_set(&l->vector, kb_carried(loop, r), kb_carried(wide, r * chains + c));
+        block_lanes(l, loop->block[0], yield);
+        for (int r = 0; r < n; r++)
+            value[r * chains + c] = yield[r];
+        b = l->b;
+    }
+    kb_end_for(&b, wide, value);
+    for (int r = 0; r < n; r++) {
+        for (int c = 0; c < chains; c++)
+            value[c] = kb_result(wide, r * chains + c);
+        yield[r] = combined(&b, op[r], value, chains, loop->arg[2 + r]);
+    }
+    KMap m = kmap_new(k);
+    if (end < hi)
+        *rest = remaining(&b, &m, loop, end, hi, yield);
+    for (int r = 0; r < n; r++)
+        kmap_set(&m, loop->result[r], yield[r]);
+    kernel_replace_uses(k, k->body, &m);
     kernel_unlink(loop);
     return true;
 }

@@ -203,6 +203,20 @@ static bool is_view_operator(const Node *n) {
            edit_is(n, "Expand");
 }
 
+/* A product of many rows walks along the last axis of its right operand: a view in which the elements lie apart costs
+ * more than a copy. */
+static bool wants_copy(const Value *y, const View *at) {
+    enum { MANY_ROWS = 4 };
+    if (y->rank < 2 || y->dim[y->rank - 1] == 1 || at->stride[y->rank - 1] == 1)
+        return false;
+    for (int i = 0; i < y->uses.len; i++) {
+        const Node *n = y->uses.data[i].node;
+        if (edit_is(n, "MatMul") && y->uses.data[i].index == 1 && n->in[0]->rank > 1 && n->in[0]->dim[n->in[0]->rank - 2] >= MANY_ROWS)
+            return true;
+    }
+    return false;
+}
+
 static void view_forwards(Graph *g) {
     for (Node *n = g->first; n; n = n->next) {
         if (!n->group || !alone(n) || !is_view_operator(n) || !n->in[0] || !n->in[0]->storage.root)
@@ -213,7 +227,7 @@ static void view_forwards(Graph *g) {
             View at;
             if (!y || (!y->uses.len && !y->is_output))
                 continue;
-            bool fits = is_placeable(y) && forward_view(n, o, &at);
+            bool fits = is_placeable(y) && forward_view(n, o, &at) && !wants_copy(y, &at);
             if (fits)
                 place(y, n->in[0]->storage.root, &at);
             all = all && fits;
