@@ -3,7 +3,7 @@
  *
  * No branches, so that they vectorise; polynomials fitted to relative error over the reduced range (Chebyshev nodes,
  * 60 digits); products that must be exact are split by masking, since FMA may or may not be fused. Errors against the
- * exact value: at most 2 ULP, pow and tan 3. sin, cos and tan reduce by three parts of pi/2, good to |x| < 12000. */
+ * exact value: at most 2 ULP, pow and tan 3, rounding and fmod none. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -115,10 +115,10 @@ static const double asin_64[] = {0.166666666666666667,  0.0749999999999999113, 0
                                  0.00813501419318270483, 0.00879914045196514139, 0.000366494092168482933,
                                  0.0225861124019049351, -0.0240639143783583582, 0.0307445269245481348};
 POLY(asin);
-/* erf(x)/x in x^2 for |x| <= 1 */
-static const double erf_32[] = {1.12837917,    -0.376126267,    0.112835947,  -0.026854212,
+/* erf(x)/x - 1 in x^2 for |x| <= 1 */
+static const double erf_32[] = {0.128379167, -0.376126267,    0.112835947,  -0.026854212,
                                 0.00518908742, -0.000801686429, 7.87587506e-5};
-static const double erf_64[] = {1.12837916709551257,      -0.376126389031837481,    0.112837916709548787,
+static const double erf_64[] = {0.128379167095512574,     -0.376126389031837481,    0.112837916709548787,
                                 -0.0268661706450767932,   0.00522397762481801447,   -0.000854832698083378991,
                                 0.000120553311116427109,  -0.0000149255952668311816, 1.6461000484121368e-6,
                                 -1.63503127010546942e-7,  1.4659775274047431e-8,    -1.13728488567916562e-9,
@@ -137,8 +137,11 @@ POLY(erfc);
 
 static const double ln2_split[2][2] = {{0.693115234375, 3.19461849453e-5},
                                        {0.69314718036912381649, 1.9082149292705878161e-10}};
-static const double pio2_split[2][3] = {{1.5703125, 0.0004837512969970703, 7.549789954891882e-08},
-                                        {1.570796325802803, 9.920935791635221e-10, 5.170182981794105e-19}};
+/* pi/2 and pi/4 in the type, and what is left of them. */
+static const double pio2_pair[2][2] = {{1.5707963705062866, -4.3711390001862426e-08},
+                                       {1.5707963267948966, 6.123233995736766e-17}};
+static const double pio4_pair[2][2] = {{0.7853981852531433, -2.1855695000931213e-08},
+                                       {0.7853981633974483, 3.061616997868383e-17}};
 
 /* --- rounding: adding and taking away a number whose unit in the last place is 1 --- */
 
@@ -179,20 +182,20 @@ static Reduced reduce_exp(Fn *f, V *x) {
     return (Reduced){sub(f, bits(f, t), bits(f, magic)), r};
 }
 
-/* e^(x + low), low small; x within the range where the result is 0 or infinite beyond. Two factors, so that the result
- * may be subnormal with one rounding. */
-static V *exp_sum(Fn *f, V *x, V *low) {
+/* e^(x + low) / 2^halvings, low small; x within the range where the result is 0 or infinite beyond. Two factors, so that
+ * the result may be subnormal with one rounding. */
+static V *exp_sum(Fn *f, V *x, V *low, int halvings) {
     Reduced e = reduce_exp(f, clamp(f, x, f->wide ? -750 : -105, f->wide ? 711 : 90));
     V *r = low ? add(f, e.r, low) : e.r;
     V *p = add(f, fma3(f, mul(f, r, r), poly(f, &exp_poly, r), r), num(f, 1));
     V *half = bin(f, KOP_SHR, e.n, whole(f, 1));
-    return mul(f, mul(f, p, power_of_two(f, half)), power_of_two(f, sub(f, e.n, half)));
+    return mul(f, mul(f, p, power_of_two(f, half)), power_of_two(f, sub(f, sub(f, e.n, whole(f, halvings)), half)));
 }
 
-static V *exp_of(Fn *f, V *x) { return exp_sum(f, x, NULL); }
+static V *exp_of(Fn *f, V *x) { return exp_sum(f, x, NULL, 0); }
 
 static V *expm1_of(Fn *f, V *x) {
-    V *c = clamp(f, x, -40, f->wide ? 711 : 90);
+    V *c = clamp(f, x, -40, f->wide ? 710 : 89); /* so that n is at most 1024, or 128 */
     Reduced e = reduce_exp(f, c);
     V *p = fma3(f, mul(f, e.r, e.r), poly(f, &exp_poly, e.r), e.r);
     V *scale = power_of_two(f, sub(f, e.n, whole(f, 1))); /* 2^(n-1): 2^n itself may overflow */
@@ -201,25 +204,31 @@ static V *expm1_of(Fn *f, V *x) {
     return pick(f, equal(f, x, num(f, 0)), x, r); /* keeps -0 */
 }
 
-static V *sigmoid_of(Fn *f, V *x) { return quo(f, num(f, 1), add(f, num(f, 1), exp_of(f, neg(f, x)))); }
+/* e^-|x| never overflows, so that the left end goes to zero by subnormal numbers. There e/(1+e) is e - e e/(1+e), where
+ * the quotient's error counts for little. */
+static V *sigmoid_of(Fn *f, V *x) {
+    V *e = exp_of(f, neg(f, magnitude(f, x))), *one = num(f, 1);
+    V *q = quo(f, pick(f, less(f, x, num(f, 0)), e, one), add(f, one, e));
+    return pick(f, less(f, x, num(f, -0.7)), sub(f, e, mul(f, e, q)), q);
+}
 
+/* With e = e^2|x| - 1: e/2 - e/2 * e/(e+2) where that is small, and 1 - 2/(e+2); the quotient's error counts for little. */
 static V *tanh_of(Fn *f, V *x) {
     V *m = bin(f, KOP_MIN, num(f, f->wide ? 20 : 10), magnitude(f, x));
-    V *e = expm1_of(f, add(f, m, m));
-    return with_sign_of(f, quo(f, e, add(f, e, num(f, 2))), x);
+    V *e = expm1_of(f, add(f, m, m)), *small = less(f, m, num(f, 0.55)), *h = mul(f, num(f, 0.5), e);
+    V *q = quo(f, pick(f, small, e, num(f, 2)), add(f, e, num(f, 2)));
+    return with_sign_of(f, sub(f, pick(f, small, h, num(f, 1)), pick(f, small, mul(f, h, q), q)), x);
 }
 
 static V *sinh_of(Fn *f, V *x) {
     V *m = magnitude(f, x), *e = expm1_of(f, m), *half = num(f, 0.5);
     V *y = mul(f, half, add(f, e, quo(f, e, add(f, e, num(f, 1)))));
-    V *h = exp_of(f, mul(f, half, m));
-    V *large = mul(f, mul(f, half, h), h);
-    return with_sign_of(f, pick(f, less(f, m, num(f, 20)), y, large), x);
+    return with_sign_of(f, pick(f, less(f, m, num(f, 20)), y, exp_sum(f, m, NULL, 1)), x);
 }
 
 static V *cosh_of(Fn *f, V *x) {
-    V *half = num(f, 0.5), *h = exp_of(f, mul(f, half, magnitude(f, x))), *e = mul(f, half, h);
-    return add(f, mul(f, e, h), quo(f, quo(f, half, h), h));
+    V *e = exp_sum(f, magnitude(f, x), NULL, 1);
+    return add(f, e, quo(f, num(f, 0.25), e));
 }
 
 /* --- logarithm --- */
@@ -280,12 +289,15 @@ static V *acosh_of(Fn *f, V *x) {
     V *t = sub(f, x, num(f, 1));
     V *small = log1p_of(f, add(f, t, root(f, fma3(f, t, t, add(f, t, t)))));
     V *large = add(f, log_of(f, x), num(f, 0.693147180559945309));
-    return pick(f, less(f, x, num(f, f->wide ? 1e9 : 1e5)), small, large);
+    V *y = pick(f, less(f, x, num(f, f->wide ? 1e9 : 1e5)), small, large);
+    return pick(f, less(f, x, num(f, 1)), num(f, NAN), y);
 }
 
+/* log1p(2m / (1-m)) / 2, with the quotient as 2m + 2m m/(1-m) where m is small. */
 static V *atanh_of(Fn *f, V *x) {
-    V *m = magnitude(f, x);
-    V *y = mul(f, num(f, 0.5), log1p_of(f, quo(f, add(f, m, m), sub(f, num(f, 1), m))));
+    V *m = magnitude(f, x), *t = add(f, m, m), *small = less(f, m, num(f, 0.5));
+    V *q = quo(f, pick(f, small, mul(f, t, m), t), sub(f, num(f, 1), m));
+    V *y = mul(f, num(f, 0.5), log1p_of(f, add(f, pick(f, small, t, num(f, 0)), q)));
     return with_sign_of(f, y, x);
 }
 
@@ -317,7 +329,7 @@ static V *pow_of(Fn *f, V *x, V *y) {
     V *p_hi = mul(f, y_hi, l.hi), *p_lo = fma3(f, limited, l.lo, mul(f, y_lo, l.hi));
     V *bound = num(f, f->wide ? 800 : 110);
     p_lo = pick(f, less(f, magnitude(f, p_hi), bound), p_lo, zero);
-    V *plain = exp_sum(f, p_hi, p_lo);
+    V *plain = exp_sum(f, p_hi, p_lo, 0);
     /* x is 0 or infinite */
     V *up = bin(f, KOP_EQ, less(f, zero, y), equal(f, m, num(f, INFINITY)));
     V *edge = pick(f, up, num(f, INFINITY), zero);
@@ -341,35 +353,154 @@ static V *pow_of(Fn *f, V *x, V *y) {
 /* --- circular functions --- */
 
 typedef struct Quarter {
-    V *n, *r; /* x = n pi/2 + r; n is an integer value */
+    V *n, *r, *low; /* x = n pi/2 + r + low; n is an integer value, right in its last two bits */
 } Quarter;
 
-static Quarter reduce_quarter(Fn *f, V *x) {
-    V *k = nearest(f, mul(f, x, num(f, 0.636619772367581343)));
-    V *r = x;
-    for (int i = 0; i < 3; i++) {
-        V *part = mul(f, k, num(f, pio2_split[f->wide][i]));
-        r = sub(f, r, part);
-    }
-    return (Quarter){kb_cast(&f->b, k, f->it.dtype), r};
-}
-
-static V *sine(Fn *f, V *r) {
-    V *z = mul(f, r, r);
-    return fma3(f, mul(f, r, z), poly(f, &sin_poly, z), r);
-}
-
-static V *cosine(Fn *f, V *r) {
-    V *z = mul(f, r, r);
-    return fma3(f, mul(f, z, z), poly(f, &cos_poly, z), fma3(f, z, num(f, -0.5), num(f, 1)));
-}
-
 static V *bit_set(Fn *f, V *n, int64_t bit) { return bin(f, KOP_NE, bin(f, KOP_AND, n, whole(f, bit)), whole(f, 0)); }
+
+/* a + b, and what its rounding lost; |a| >= |b|, or a is 0, or the sum is exact. */
+static V *sum_exactly(Fn *f, V *a, V *b, V **lost) {
+    V *s = add(f, a, b);
+    *lost = add(f, sub(f, a, s), b);
+    return s;
+}
+
+/* The parts have 14 or 30 bits, so that products with n are exact up to here. */
+static double near_limit(const Fn *f) { return f->wide ? 4194304 : 1600; }
+
+static Quarter reduce_near(Fn *f, V *x) {
+    static const double part[2][4] = {
+        {1.5706787109375, 0.00011761486530303955, 9.920313459588215e-10, 6.223371969669989e-14},
+        {1.570796325802803, 9.920935791635221e-10, 5.17018297889025e-19, 2.9038559739793605e-28},
+    };
+    V *k = nearest(f, mul(f, x, num(f, 0.636619772367581343))), *p[4], *lost[2];
+    for (int i = 0; i < 4; i++)
+        p[i] = neg(f, mul(f, k, num(f, part[f->wide][i])));
+    V *r = add(f, x, p[0]);
+    for (int i = 0; i < 2; i++)
+        r = sum_exactly(f, r, p[i + 1], &lost[i]);
+    V *low = add(f, add(f, lost[0], lost[1]), p[3]);
+    r = sum_exactly(f, r, low, &low);
+    return (Quarter){kb_cast(&f->b, k, f->it.dtype), r, low};
+}
+
+/* 2/pi = 0.… in words of 32 bits */
+static const uint32_t two_over_pi[] = {
+    0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0, 0xdb629599, 0x3c439041, 0xfe5163ab, 0xdebbc561, 0xb7246e3a, 0x424dd2e0,
+    0x06492eea, 0x09d1921c, 0xfe1deb1c, 0xb129a73e, 0xe88235f5, 0x2ebb4484, 0xe99c7026, 0xb45f7e41, 0x3991d639, 0x835339f4,
+    0x9c845f8b, 0xbdf9283b, 0x1ff897ff, 0xde05980f, 0xef2f118b, 0x5a0a6d1f, 0x6d367ecf, 0x27cb09b7, 0x4f463f66, 0x9e5fea2d,
+    0x7527bac7, 0xebe5f17b, 0x3d0739f7, 0x8a5292ea, 0x6bfb5fb1, 0x1f8d5d08, 0x56033046,
+};
+
+enum { MOST_WORDS = 38, WINDOW = 6 };
+
+static V *word(Fn *f, DType t, int64_t x) { return kb_splat(&f->b, kb_int(&f->b, t, x), f->t.lanes); }
+
+/* The words of 2/pi from the bit `place` on, counted from 32 zeros before it; none of the branches that a table has. */
+static void words_from(Fn *f, V *place, int steps, int window, V **p) {
+    V *w[MOST_WORDS];
+    int n = window + (1 << steps);
+    for (int k = 0; k < n; k++)
+        w[k] = word(f, DT_U32, k ? two_over_pi[k - 1] : 0);
+    for (int far = 1 << (steps - 1); far; far >>= 1) {
+        V *c = bit_set(f, place, 32 * far);
+        n -= far;
+        for (int k = 0; k < n; k++)
+            w[k] = pick(f, c, w[k + far], w[k]);
+    }
+    V *left = kb_cast(&f->b, bin(f, KOP_AND, place, whole(f, 31)), DT_U32), *right = sub(f, word(f, DT_U32, 32), left);
+    for (int k = 0; k < window; k++) {
+        V *x = bin(f, KOP_OR, bin(f, KOP_SHL, w[k], left), bin(f, KOP_SHR, w[k + 1], right));
+        p[k] = kb_cast(&f->b, x, DT_U64);
+    }
+}
+
+/* p times a word, added to the words of y that end `up` words higher; all of it modulo 2^(32 window). */
+static void add_product(Fn *f, V **y, int window, V *const *p, V *by, int up) {
+    V *carry = NULL, *mask = word(f, DT_U64, 0xffffffff), *shift = word(f, DT_U64, 32);
+    for (int k = window - 1; k >= up; k--) {
+        V *t = add(f, mul(f, p[k], by), y[k - up]);
+        t = carry ? add(f, t, carry) : t;
+        y[k - up] = bin(f, KOP_AND, t, mask);
+        carry = bin(f, KOP_SHR, t, shift);
+    }
+}
+
+/* 2^-30 y[0] + 2^-62 y[1] + … with y[0] signed, as the sum of two floats: pieces of 16 bits, added from the top. */
+static V *sum_of_words(Fn *f, V *const *y, V **low) {
+    int pieces = f->wide ? 8 : 5;
+    V *s = NULL, *rest = num(f, 0), *lost;
+    for (int j = 0; j < pieces; j++) {
+        V *w = kb_cast(&f->b, y[j / 2], DT_I32);
+        V *piece = j % 2 ? w : bin(f, KOP_SHR, w, word(f, DT_I32, 16));
+        if (j)
+            piece = bin(f, KOP_AND, piece, word(f, DT_I32, 0xffff));
+        V *x = mul(f, kb_cast(&f->b, piece, f->t.dtype), num(f, ldexp(1, -14 - 16 * j)));
+        if (!s) {
+            s = x;
+            continue;
+        }
+        s = sum_exactly(f, s, x, &lost);
+        rest = add(f, rest, lost);
+    }
+    return sum_exactly(f, s, rest, low);
+}
+
+/* Payne and Hanek: of 2/pi only those bits count that make less than 4 quarters with x, an integer times a power of
+ * two, and as many below as x may come near to a multiple of pi/2. */
+static Quarter reduce_far(Fn *f, V *x) {
+    int digits = f->wide ? 53 : 24, window = f->wide ? WINDOW : 3;
+    V *i = bits(f, magnitude(f, x)), *p[WINDOW], *y[WINDOW];
+    V *place = sub(f, bin(f, KOP_SHR, i, whole(f, digits - 1)), whole(f, (f->wide ? 1023 : 127) + digits + 1 - 32));
+    words_from(f, place, f->wide ? 5 : 3, window, p);
+    V *head = bin(f, KOP_OR, bin(f, KOP_AND, i, whole(f, (INT64_C(1) << (digits - 1)) - 1)), whole(f, INT64_C(1) << (digits - 1)));
+    V *m = kb_cast(&f->b, head, DT_U64);
+    for (int k = 0; k < window; k++)
+        y[k] = word(f, DT_U64, 0);
+    add_product(f, y, window, p, bin(f, KOP_AND, m, word(f, DT_U64, 0xffffffff)), 0);
+    if (f->wide)
+        add_product(f, y, window, p, bin(f, KOP_SHR, m, word(f, DT_U64, 32)), 1);
+    V *quarter = word(f, DT_U64, 30), *n = bin(f, KOP_SHR, add(f, y[0], word(f, DT_U64, 1 << 29)), quarter);
+    y[0] = sub(f, y[0], bin(f, KOP_SHL, n, quarter));
+    V *s_low, *s = sum_of_words(f, y, &s_low), *half_pi = num(f, pio2_pair[f->wide][0]);
+    V *s_hi = upper(f, s), *s_lo = sub(f, s, s_hi), *c_hi = upper(f, half_pi), *c_lo = sub(f, half_pi, c_hi);
+    V *r = mul(f, s, half_pi), *low = sub(f, mul(f, s_hi, c_hi), r);
+    low = add(f, add(f, add(f, low, mul(f, s_hi, c_lo)), mul(f, s_lo, c_hi)), mul(f, s_lo, c_lo));
+    low = add(f, low, add(f, mul(f, s, num(f, pio2_pair[f->wide][1])), mul(f, s_low, half_pi)));
+    V *negative = less(f, x, num(f, 0)), *count = kb_cast(&f->b, n, f->it.dtype);
+    r = pick(f, less(f, magnitude(f, x), num(f, INFINITY)), r, num(f, NAN));
+    return (Quarter){pick(f, negative, kb_unary(&f->b, KOP_NEG, count), count), pick(f, negative, neg(f, r), r),
+                     pick(f, negative, neg(f, low), low)};
+}
+
+/* The long way is gone only where a lane needs it, and taken only by that lane, so that lanes do not touch each other. */
+static Quarter reduce_quarter(Fn *f, V *x) {
+    KBuilder *b = &f->b;
+    Quarter near = reduce_near(f, x);
+    V *m = bits(f, magnitude(f, x)), *limit = bits(f, num(f, near_limit(f))), *is_far = bin(f, KOP_GT, m, limit);
+    V *any = f->t.lanes == 1 ? is_far : bin(f, KOP_GT, kb_reduce(b, KOP_REDUCE_MAX, m), kb_extract(b, limit, 0, 1));
+    KInstr *branch = kb_if(b, any, 3);
+    Quarter far = reduce_far(f, x);
+    kb_else(b, branch, (V *[]){pick(f, is_far, far.n, near.n), pick(f, is_far, far.r, near.r), pick(f, is_far, far.low, near.low)});
+    kb_end_if(b, branch, (V *[]){near.n, near.r, near.low});
+    return (Quarter){kb_result(branch, 0), kb_result(branch, 1), kb_result(branch, 2)};
+}
+
+static V *sine(Fn *f, const Quarter *q) {
+    V *z = mul(f, q->r, q->r);
+    return add(f, q->r, fma3(f, mul(f, q->r, z), poly(f, &sin_poly, z), q->low));
+}
+
+static V *cosine(Fn *f, const Quarter *q) {
+    V *z = mul(f, q->r, q->r), *h = mul(f, z, num(f, 0.5)), *one = num(f, 1), *w = sub(f, one, h);
+    V *lost = sub(f, sub(f, one, w), h);
+    return add(f, w, add(f, lost, sub(f, mul(f, mul(f, z, z), poly(f, &cos_poly, z)), mul(f, q->r, q->low))));
+}
 
 static V *circular(Fn *f, V *x, int64_t shift) {
     Quarter q = reduce_quarter(f, x);
     V *n = add(f, q.n, whole(f, shift));
-    V *y = pick(f, bit_set(f, n, 1), cosine(f, q.r), sine(f, q.r));
+    V *y = pick(f, bit_set(f, n, 1), cosine(f, &q), sine(f, &q));
     return pick(f, bit_set(f, n, 2), neg(f, y), y);
 }
 
@@ -379,49 +510,53 @@ static V *cos_of(Fn *f, V *x) { return circular(f, x, 1); }
 
 static V *tan_of(Fn *f, V *x) {
     Quarter q = reduce_quarter(f, x);
-    V *s = sine(f, q.r), *c = cosine(f, q.r), *odd = bit_set(f, q.n, 1);
+    V *s = sine(f, &q), *c = cosine(f, &q), *odd = bit_set(f, q.n, 1);
     V *y = quo(f, pick(f, odd, neg(f, c), s), pick(f, odd, s, c));
     return pick(f, equal(f, x, num(f, 0)), x, y);
 }
 
 static V *atan_of(Fn *f, V *x) {
-    V *m = magnitude(f, x), *one = num(f, 1);
+    const double *right = pio2_pair[f->wide], *middling = pio4_pair[f->wide];
+    V *m = magnitude(f, x), *one = num(f, 1), *zero = num(f, 0);
     V *steep = less(f, num(f, 2.41421356237309505), m), *middle = less(f, num(f, 0.414213562373095049), m);
     V *above = pick(f, steep, num(f, -1), sub(f, m, one)), *below = pick(f, steep, m, add(f, m, one));
     V *t = pick(f, middle, quo(f, above, below), m);
-    V *base = pick(f, steep, num(f, 1.57079632679489662), pick(f, middle, num(f, 0.785398163397448310), num(f, 0)));
-    V *z = mul(f, t, t);
-    V *y = add(f, base, fma3(f, mul(f, t, z), poly(f, &atan_poly, z), t));
-    return with_sign_of(f, y, x);
-}
-
-/* asin of 0 .. 1/2 */
-static V *asin_core(Fn *f, V *x) {
-    V *z = mul(f, x, x);
-    return fma3(f, mul(f, x, z), poly(f, &asin_poly, z), x);
+    V *base = pick(f, steep, num(f, right[0]), pick(f, middle, num(f, middling[0]), zero));
+    V *base_low = pick(f, steep, num(f, right[1]), pick(f, middle, num(f, middling[1]), zero));
+    V *z = mul(f, t, t), *tail = fma3(f, mul(f, t, z), poly(f, &atan_poly, z), base_low);
+    return with_sign_of(f, add(f, base, add(f, tail, t)), x);
 }
 
 typedef struct Arc {
-    V *far, *y; /* |x| > 1/2: then y = asin(sqrt((1-|x|)/2)), else asin|x| */
+    V *far, *s, *c, *tail; /* |x| > 1/2: s + c = sqrt((1-|x|)/2), else s = |x|; asin(s) = s + tail */
 } Arc;
 
 static Arc arc(Fn *f, V *x) {
-    V *m = magnitude(f, x), *far = less(f, num(f, 0.5), m);
-    V *t = pick(f, far, root(f, mul(f, num(f, 0.5), sub(f, num(f, 1), m))), m);
-    return (Arc){far, asin_core(f, t)};
+    V *m = magnitude(f, x), *far = less(f, num(f, 0.5), m), *z = mul(f, num(f, 0.5), sub(f, num(f, 1), m));
+    V *s = root(f, z), *hi = upper(f, s);
+    V *c = quo(f, sub(f, z, mul(f, hi, hi)), bin(f, KOP_MAX, add(f, s, hi), num(f, f->wide ? 0x1p-1022 : 0x1p-126)));
+    V *t = pick(f, far, s, m);
+    z = pick(f, far, z, mul(f, m, m));
+    return (Arc){far, pick(f, far, hi, m), c, mul(f, mul(f, t, z), poly(f, &asin_poly, z))};
 }
 
+/* pi/4 - 2s is exact enough to come first: pi/2 - 2 asin(s + c). */
 static V *asin_of(Fn *f, V *x) {
     Arc a = arc(f, x);
-    V *y = pick(f, a.far, sub(f, num(f, 1.57079632679489662), add(f, a.y, a.y)), a.y);
+    const double *right = pio2_pair[f->wide];
+    V *quarter = num(f, 0.5 * right[0]), *low = sub(f, num(f, right[1]), add(f, a.c, a.c));
+    V *rest = sub(f, add(f, a.tail, a.tail), low), *head = sub(f, quarter, add(f, a.s, a.s));
+    V *y = pick(f, a.far, sub(f, quarter, sub(f, rest, head)), add(f, a.s, a.tail));
     return with_sign_of(f, y, x);
 }
 
 static V *acos_of(Fn *f, V *x) {
     Arc a = arc(f, x);
-    V *twice = add(f, a.y, a.y), *negative = less(f, x, num(f, 0));
-    V *far = pick(f, negative, sub(f, num(f, 3.14159265358979324), twice), twice);
-    V *near = sub(f, num(f, 1.57079632679489662), with_sign_of(f, a.y, x));
+    const double *right = pio2_pair[f->wide];
+    V *angle = add(f, a.s, add(f, a.tail, a.c)), *twice = add(f, angle, angle), *negative = less(f, x, num(f, 0));
+    V *far = pick(f, negative, sub(f, num(f, 2 * right[0]), sub(f, twice, num(f, 2 * right[1]))), twice);
+    V *tail = with_sign_of(f, a.tail, x);
+    V *near = sub(f, num(f, right[0]), sub(f, x, sub(f, num(f, right[1]), tail)));
     return pick(f, a.far, far, near);
 }
 
@@ -430,7 +565,7 @@ static V *acos_of(Fn *f, V *x) {
 static V *erf_of(Fn *f, V *x) {
     V *m = bin(f, KOP_MIN, num(f, f->wide ? 6 : 4), magnitude(f, x));
     V *z = mul(f, m, m), *two = num(f, 2);
-    V *inner = mul(f, m, poly(f, &erf_poly, z));
+    V *inner = fma3(f, m, poly(f, &erf_poly, z), m);
     V *t = quo(f, sub(f, m, two), add(f, m, two));
     V *tail = quo(f, mul(f, exp_of(f, neg(f, z)), poly(f, &erfc_poly, t)), fma3(f, two, m, num(f, 1)));
     V *y = pick(f, less(f, m, num(f, 1)), inner, sub(f, num(f, 1), tail));
