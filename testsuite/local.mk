@@ -14,6 +14,7 @@ include testsuite/cli/local.mk
 include testsuite/op/local.mk
 include testsuite/fuzz/local.mk
 include testsuite/bench/local.mk
+include testsuite/model/local.mk
 
 check_PROGRAMS = $(TEST_HELPERS)
 if HAVE_CHECK
