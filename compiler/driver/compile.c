@@ -150,7 +150,8 @@ bool compile_write(Compilation *c, const Options *o, const char *model_path, con
         .generator = "mlcc " MLCC_VERSION,
         .options = option_text(c->arena, c, o),
         .static_arena = o->static_arena,
-        .weights = o->weights,
+        /* Machine code holds its weights in any case: there is nothing to include. */
+        .weights = o->weights == WEIGHTS_INCBIN && form != FORM_C ? WEIGHTS_C : o->weights,
         .target = c->target,
     };
     Outputs *out = outputs_new(c->diag);

@@ -139,6 +139,10 @@ size=$(wc -c <run/net.c)
 [ "$(wc -c <run/net.c)" -lt "$size" ] && pass "incbin makes the text smaller" || fail "incbin makes the text smaller" "$size"
 
 rm -rf run && mkdir run
+"$MLCC" "$digits" -o run/net.o --weights=incbin && [ ! -e run/net.weights.bin ] && pass "an object includes its weights" ||
+    fail "an object includes its weights" "$(ls run)"
+
+rm -rf run && mkdir run
 "$MLCC" "$digits" -o run/net.c --main && (cd run && "$CC" -O2 -D_POSIX_C_SOURCE=200809L net.c net_main.c -o net)
 case_ok "--bench" ./run/net --bench 0.05 image.npy
 grep -q '"median_us"' out && grep -q '"p99_us"' out && pass "--bench prints its line" || fail "--bench prints its line" "$(cat out)"
