@@ -57,6 +57,7 @@ struct Value {
     Data data;        /* VALUE_CONST */
     VEC(Use) uses;    /* in no particular order; a graph output is not a use */
     bool is_output;
+    bool known;       /* VALUE_NODE: folding can compute it (passes/fold.h) */
 
     Storage storage;
     int64_t buffer_size;  /* roots: elements of the buffer; set with storage */
@@ -111,6 +112,10 @@ struct Graph {
     StrMap names; /* of all values: name -> Value */
     int next_id, next_group;
     int64_t arena_size; /* bytes, set by the memory plan */
+    struct {            /* what folding may spend, and has (passes/fold.c) */
+        int64_t largest, bytes;
+        double work;
+    } fold;
 };
 
 /* --- construction (graph.c); all of it in the graph's arena --- */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ops/op.h"
+#include "passes/fold.h"
 
 Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Value *const *in) {
     Node *n = graph_node(before->graph, before, "", op_type, from->name, nin, in, 1, NULL);
@@ -13,6 +14,7 @@ Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Va
     bool fits = n->op->infer(n);
     assert(fits);
     (void)fits;
+    fold_mark(n);
     return n;
 }
 

@@ -5,9 +5,14 @@
 
 #include "graph/graph.h"
 
-/* True for a node's output that depends on constants (and on shapes) only. All types up to it are known. */
+/* Before the others, when a pass begins: how large a constant may become. */
+void fold_begin(Graph *g);
+/* Notes which outputs of a node depend on constants (and on shapes) only, and are of a bearable size. Nodes are marked in
+ * order, with all types up to them. */
+void fold_mark(Node *n);
+/* True for constants, and for what fold_mark has found. */
 bool fold_is_possible(const Value *v);
-/* Replaces the values by constants, all in one run of the JIT. False after a diagnostic. */
-bool fold_values(Graph *g, int n, Value *const *v);
+/* Replaces the value by a constant. False after a diagnostic. */
+bool fold_value(Value *v);
 
 #endif

@@ -51,7 +51,7 @@ static bool fold_shapes(Node *n) {
     for (int i = 0; i < n->nin; i++) {
         Value *v = n->in[i];
         if (v && v->kind == VALUE_NODE && dtype_is_integer(v->dtype) && value_count(v) <= SHAPE_ELEMENTS &&
-            fold_is_possible(v) && !fold_values(n->graph, 1, &v))
+            fold_is_possible(v) && !fold_value(v))
             return false;
     }
     return true;
@@ -61,6 +61,7 @@ bool pass_infer(Graph *g) {
     if (!report_unsupported(g))
         return false;
     int errors = g->diag->errors;
+    fold_begin(g);
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
         if (!typed_inputs(n)) /* what it needs has failed and was reported */
@@ -70,6 +71,8 @@ bool pass_infer(Graph *g) {
         for (int i = 0; i < n->nout && g->diag->errors == errors; i++)
             if (n->out[i] && n->out[i]->rank < 0)
                 diag_error(g->diag, node_place(n), "output %d is not supported", i);
+        if (g->diag->errors == errors)
+            fold_mark(n);
     }
     return g->diag->errors == errors;
 }

@@ -74,6 +74,14 @@ made external_missing "nowhere.bin"
 made external_outside "passwd"
 made external_absolute "passwd"
 
+# Few bytes that would take all memory, or hours.
+made doubled_size "too large"
+made dear_shape "node_of_i.*operations"
+for name in doubled_constant huge_constant; do
+    "$make_model" $name in/$name.onnx || exit 1
+    timeout 20 "$MLCC" -q in/$name.onnx -o $name.c 2>err && pass $name || fail $name "status $?: $(head -n 3 err)"
+done
+
 # Every byte missing from the end on, for a small model. The fuzz test does the same for larger ones.
 size=$(wc -c <in/small.onnx)
 bad=0 n=0

@@ -125,6 +125,53 @@ static void external_missing(Built *b) { added(b, 3, 0, "nowhere.bin"); }
 static void external_outside(Built *b) { added(b, 3, 0, "../../../../../../etc/passwd"); }
 static void external_absolute(Built *b) { added(b, 3, 0, "/etc/passwd"); }
 
+/* A chain of nodes that each take their input twice: 2 to the 60 paths lead to the first. */
+static void doubled(Built *b, const char *op, const char *first) {
+    const char *last = first;
+    for (int i = 0; i < 60; i++) {
+        char *out = arena_printf(b->arena, "d%d", i);
+        Onnx__NodeProto *n = node(b, op, arena_printf(b->arena, "%s %s", last, last), out);
+        if (!strcmp(op, "Concat"))
+            build_attr_int(b, n, "axis", 0);
+        last = out;
+    }
+    one_node(b, "2 3", "Add", arena_printf(b->arena, "x %s", last));
+}
+
+static void doubled_constant(Built *b) {
+    weights(b, 1, (const int64_t[]){3}, 12);
+    doubled(b, "Add", "w");
+}
+
+static void doubled_size(Built *b) {
+    weights(b, 1, (const int64_t[]){3}, 12);
+    doubled(b, "Concat", "w");
+}
+
+static void shape_constant(Built *b, const char *name, int64_t rows, int64_t columns) {
+    int64_t x[] = {rows, columns}, dim = 2;
+    build_raw(b, build_initializer(b, name, ONNX__TENSOR_PROTO__DATA_TYPE__INT64, 1, &dim), x, sizeof x);
+}
+
+/* A scalar that is made of 2 to the 40 numbers. */
+static void huge_constant(Built *b) {
+    shape_constant(b, "s", 1 << 20, 1 << 20);
+    node(b, "ConstantOfShape", "s", "c");
+    build_attr_int(b, node(b, "ReduceSum", "c", "r"), "keepdims", 0);
+    one_node(b, "2 3", "Add", "x r");
+}
+
+/* A shape that takes 2 to the 39 multiplications. */
+static void dear_shape(Built *b) {
+    shape_constant(b, "s", 1 << 13, 1 << 13);
+    node(b, "ConstantOfShape", "s", "c");
+    node(b, "MatMul", "c c", "m");
+    build_attr_int(b, node(b, "ReduceMax", "m", "r"), "keepdims", 0);
+    build_attr_int(b, node(b, "Cast", "r", "i"), "to", ONNX__TENSOR_PROTO__DATA_TYPE__INT64);
+    node(b, "ConstantOfShape", "i", "e");
+    one_node(b, "2 3", "Add", "x e");
+}
+
 static void no_graph(Built *b) { b->model.graph = NULL; }
 
 static void no_opset(Built *b) {
@@ -152,6 +199,7 @@ static const struct Recipe {
     RECIPE(defined_twice), RECIPE(arity), RECIPE(conv_group), RECIPE(conv_group_0), RECIPE(broadcast),
     RECIPE(short_weights), RECIPE(no_weights), RECIPE(huge_weights), RECIPE(external_missing), RECIPE(external_outside),
     RECIPE(external_absolute), RECIPE(no_graph), RECIPE(no_opset), RECIPE(future), RECIPE(no_outputs),
+    RECIPE(doubled_constant), RECIPE(doubled_size), RECIPE(huge_constant), RECIPE(dear_shape),
 };
 
 static int write_model(const struct Recipe *r, const char *path) {
