@@ -44,8 +44,18 @@ const char *ident_unique(Arena *a, StrMap *taken, const char *name) {
     const char *base = !n ? "value" : isdigit((unsigned char)*text) ? arena_printf(a, "v%s", text) : text;
     const char *id = is_reserved(base) ? arena_printf(a, "%s_1", base) : arena_strdup(a, base);
     base = arena_strdup(a, base);
-    for (int i = 2; strmap_get(taken, id); i++)
-        id = arena_printf(a, "%s_%d", base, i);
+    if (strmap_get(taken, id)) { /* how far the numbers are taken is remembered under a key that is no identifier */
+        const char *key = arena_printf(a, "%s#", base);
+        int *last = strmap_get(taken, key);
+        if (!last) {
+            last = ARENA_NEW(a, int);
+            *last = 1;
+            strmap_put(a, taken, key, last);
+        }
+        do
+            id = arena_printf(a, "%s_%d", base, ++*last);
+        while (strmap_get(taken, id));
+    }
     strmap_put(a, taken, id, taken);
     return id;
 }
