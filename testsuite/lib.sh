@@ -4,6 +4,7 @@
 #     . "$(dirname "$0")/../lib.sh"
 #     case_ok NAME COMMAND...     COMMAND exits 0
 #     pass NAME / fail NAME WHY / skip NAME WHY
+#     missing_for TARGET COMMAND...   prints what keeps this machine from running programs for a target
 #     finish KIND                 prints the counts and exits
 #
 # make check sets MLCC (the compiler), SRC (the source folder), CC, CLANG and PYTHON; a script run by hand takes ./mlcc
@@ -47,6 +48,25 @@ case_ok() {
 
 have() {
     command -v "$1" >/dev/null 2>&1
+}
+
+# missing_for TARGET COMMAND...: what is not here of the commands, or why this machine runs no programs for the target.
+missing_for() {
+    for_target=$1
+    shift
+    for command in "$@"; do
+        have "$command" || { echo "no $command"; return; }
+    done
+    case $for_target in
+    x86-64-v3) level='avx2 .*bmi2|bmi2 .*avx2' ;;
+    x86-64-v4) level='avx512dq .*avx512vl|avx512vl .*avx512dq' ;;
+    cortex-*)
+        arm-none-eabi-gcc --specs=picolibc.specs -E -x c /dev/null >/dev/null 2>&1 || echo "no picolibc for arm-none-eabi"
+        return
+        ;;
+    *) return ;;
+    esac
+    grep -E -q "^flags.* ($level)" /proc/cpuinfo 2>/dev/null || echo "the processor is none"
 }
 
 finish() {

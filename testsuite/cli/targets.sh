@@ -22,28 +22,9 @@ cp model.onnx case/
 [ -s case/test_data_set_0/output_0.npy ] && pass "the case" || fail "the case" "$(head -n 3 err)"
 echo '1e-4 1e-6' >case/tolerance.txt
 
-# missing TARGET COMMAND...: what is not here of the commands, or why this machine runs no programs for the target.
-missing() {
-    target=$1
-    shift
-    for command in "$@"; do
-        have "$command" || { echo "no $command"; return; }
-    done
-    case $target in
-    x86-64-v3) level='avx2 .*bmi2|bmi2 .*avx2' ;;
-    x86-64-v4) level='avx512dq .*avx512vl|avx512vl .*avx512dq' ;;
-    cortex-*)
-        arm-none-eabi-gcc --specs=picolibc.specs -E -x c /dev/null >/dev/null 2>&1 || echo "no picolibc for arm-none-eabi"
-        return
-        ;;
-    *) return ;;
-    esac
-    grep -E -q "^flags.* ($level)" /proc/cpuinfo 2>/dev/null || echo "the processor is none"
-}
-
 verify() {
     target=$1
-    why=$(missing "$@")
+    why=$(missing_for "$@")
     for via in c object; do
         if [ -n "$why" ]; then
             skip "verify --target $target --via $via" "$why"
@@ -62,7 +43,7 @@ verify cortex-m4 arm-none-eabi-gcc qemu-system-arm
 verify cortex-m55 arm-none-eabi-gcc qemu-system-arm
 
 # A firmware that computes something else does not pass.
-if [ -z "$(missing cortex-m4 arm-none-eabi-gcc qemu-system-arm)" ]; then
+if [ -z "$(missing_for cortex-m4 arm-none-eabi-gcc qemu-system-arm)" ]; then
     cp -r case wrong
     # The exponent of one output.
     {

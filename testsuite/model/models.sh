@@ -58,6 +58,29 @@ verify_object() {
     case_ok "$1, $2, object" "$MLCC" verify -q --target "$2" --via object --cc "sh '$work/build.sh' '' '' ''" "$MODELS/$1"
 }
 
+# cross MODEL TARGET COMMAND...: as C and as an object under the target's emulator.
+cross() {
+    model_name=$1
+    shift
+    why=$(missing_for "$@")
+    for via in c object; do
+        if [ -n "$why" ]; then
+            skip "$model_name, $1 by $via" "$why"
+        else
+            case_ok "$model_name, $1 by $via" "$MLCC" verify -q --target "$1" --via $via "$MODELS/$model_name"
+        fi
+    done
+}
+
+# These fit into the memory of the emulated boards.
+every_target() {
+    cross "$1" x86-64-v4 gcc
+    cross "$1" rpi4 aarch64-linux-gnu-gcc qemu-aarch64
+    cross "$1" riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
+    cross "$1" cortex-m4 arm-none-eabi-gcc qemu-system-arm
+    cross "$1" cortex-m55 arm-none-eabi-gcc qemu-system-arm
+}
+
 # Two runs, of which one finds the model elsewhere.
 same_twice() {
     mkdir -p "$work/one" "$work/two"
@@ -70,14 +93,11 @@ same_twice() {
     done
 }
 
-has_v3() {
-    grep -q '^flags.* avx2 ' /proc/cpuinfo 2>/dev/null
-}
-
 everything() {
     for target in generic native x86-64-v3; do
-        if [ $target = x86-64-v3 ] && ! has_v3; then
-            skip "$1, $target" "the processor is none"
+        why=$(missing_for $target)
+        if [ -n "$why" ]; then
+            skip "$1, $target" "$why"
             continue
         fi
         verify "$1" $target "$CC" "c99 c11 c2x"
@@ -142,6 +162,9 @@ for model in ${*:-$small $medium $large}; do
     elif echo " $medium " | grep -q " $model "; then
         verify $model native "$CC" c99
     fi
-    [ $model != mobilenet_v2 ] || limits $model
+    case $model in
+    mobilenet_v2) limits $model ;;
+    kws_dscnn | mnist_cnn | tree_ensemble) every_target $model ;;
+    esac
 done
 finish model
