@@ -247,9 +247,11 @@ static KInstr *sink(Schedule *s, KInstr *loop, int levels, KInstr **sunk) {
     return outermost;
 }
 
-/* Lanes, then as many vectors side by side as are left. */
+/* Lanes, then as many vectors side by side as are left. No loop: it had one iteration and has dissolved. */
 static void widen(Schedule *s, KInstr *loop, int lanes) {
     KInstr *outer, *inner, *rest;
+    if (!loop)
+        return;
     if (lanes == 1) {
         schedule_jam(s->k, loop);
         return;
@@ -310,17 +312,10 @@ static void tile(Schedule *s, KInstr *row, int rows, int lanes) {
     KInstr *outer, *inner, *rest;
     if (!schedule_split(s->k, row, rows, &outer, &inner, &rest))
         return;
-    KInstr *column = schedule_inner(inner);
-    if (column) {
-        widen(s, column, lanes);
-        schedule_jam(s->k, inner);
-    }
-    if (!rest)
-        return;
-    column = schedule_inner(rest);
-    if (column) {
-        widen(s, column, lanes);
-        schedule_jam(s->k, rest);
+    for (int i = 0; i < (rest ? 2 : 1); i++) {
+        KInstr *rows_loop = i ? rest : inner;
+        widen(s, schedule_inner(rows_loop), lanes);
+        schedule_jam(s->k, rows_loop);
     }
 }
 
@@ -337,9 +332,9 @@ static void tile_rows_of(Schedule *s, KInstr *row, Tile t, int lanes) {
         return;
     if (from > lo && !schedule_cut(s->k, row, from, &middle))
         return;
-    if (after && schedule_inner(after))
+    if (after)
         widen(s, schedule_inner(after), lanes);
-    if (middle != row && schedule_inner(row))
+    if (middle != row)
         widen(s, schedule_inner(row), lanes);
     tile(s, middle, tile_rows(to - from, t.rows, t.vectors), lanes);
 }
