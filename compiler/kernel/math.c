@@ -171,15 +171,27 @@ static V *power_of_two(Fn *f, V *n) { /* n integer within the exponents of norma
 }
 
 typedef struct Reduced {
-    V *n, *r; /* x = n ln2 + r; n is an integer value */
+    V *n, *r;    /* x = n ln2 + r; n is an integer value */
+    V *low_bits; /* n + bias in the low bits, others above */
 } Reduced;
 
-static Reduced reduce_exp(Fn *f, V *x) {
-    V *magic = num(f, f->wide ? 6755399441055744.0 : 12582912.0);
+static Reduced reduce_exp_biased(Fn *f, V *x, int bias) {
+    V *magic = num(f, (f->wide ? 6755399441055744.0 : 12582912.0) + bias);
     V *t = fma3(f, x, num(f, 1.44269504088896341), magic), *whole_part = sub(f, t, magic);
     const double *ln2 = ln2_split[f->wide];
     V *r = fma3(f, whole_part, num(f, -ln2[1]), fma3(f, whole_part, num(f, -ln2[0]), x));
-    return (Reduced){sub(f, bits(f, t), bits(f, magic)), r};
+    return (Reduced){sub(f, bits(f, t), bits(f, magic)), r, bits(f, t)};
+}
+
+static Reduced reduce_exp(Fn *f, V *x) { return reduce_exp_biased(f, x, 0); }
+
+static V *exp_reduced(Fn *f, V *r) { return add(f, fma3(f, mul(f, r, r), poly(f, &exp_poly, r), r), num(f, 1)); }
+
+/* e^x 2^up for x where that is a normal number: the exponent's bits come out of the reduction ready to be shifted. */
+static V *exp_normal(Fn *f, V *x, int up) {
+    Reduced e = reduce_exp_biased(f, x, up + (f->wide ? 1023 : 127));
+    V *scale = from_bits(f, bin(f, KOP_SHL, e.low_bits, whole(f, f->wide ? 52 : 23)));
+    return mul(f, exp_reduced(f, e.r), scale);
 }
 
 /* e^(x + low) / 2^halvings, low small; x within the range where the result is 0 or infinite beyond. Two factors, so that
@@ -187,12 +199,18 @@ static Reduced reduce_exp(Fn *f, V *x) {
 static V *exp_sum(Fn *f, V *x, V *low, int halvings) {
     Reduced e = reduce_exp(f, clamp(f, x, f->wide ? -750 : -105, f->wide ? 711 : 90));
     V *r = low ? add(f, e.r, low) : e.r;
-    V *p = add(f, fma3(f, mul(f, r, r), poly(f, &exp_poly, r), r), num(f, 1));
+    V *p = exp_reduced(f, r);
     V *half = bin(f, KOP_SHR, e.n, whole(f, 1));
     return mul(f, mul(f, p, power_of_two(f, half)), power_of_two(f, sub(f, sub(f, e.n, whole(f, halvings)), half)));
 }
 
 static V *exp_of(Fn *f, V *x) { return exp_sum(f, x, NULL, 0); }
+
+/* For x <= 0: 2^60 times the result is normal, and one multiplication rounds it where it is subnormal. */
+static V *exp_le0_of(Fn *f, V *x) {
+    V *y = exp_normal(f, bin(f, KOP_MAX, num(f, f->wide ? -746 : -104), x), 60);
+    return mul(f, y, num(f, 0x1p-60));
+}
 
 static V *expm1_of(Fn *f, V *x) {
     V *c = clamp(f, x, -40, f->wide ? 710 : 89); /* so that n is at most 1024, or 128 */
@@ -204,12 +222,10 @@ static V *expm1_of(Fn *f, V *x) {
     return pick(f, equal(f, x, num(f, 0)), x, r); /* keeps -0 */
 }
 
-/* e^-|x| never overflows, so that the left end goes to zero by subnormal numbers. There e/(1+e) is e - e e/(1+e), where
- * the quotient's error counts for little. */
+/* Beyond the clamp the result is less than the smallest normal number away from 0 or 1. */
 static V *sigmoid_of(Fn *f, V *x) {
-    V *e = exp_of(f, neg(f, magnitude(f, x))), *one = num(f, 1);
-    V *q = quo(f, pick(f, less(f, x, num(f, 0)), e, one), add(f, one, e));
-    return pick(f, less(f, x, num(f, -0.7)), sub(f, e, mul(f, e, q)), q);
+    V *e = exp_normal(f, neg(f, clamp(f, x, f->wide ? -709 : -88, f->wide ? 708 : 87)), 0);
+    return quo(f, num(f, 1), add(f, num(f, 1), e));
 }
 
 /* With e = e^2|x| - 1: e/2 - e/2 * e/(e+2) where that is small, and 1 - 2/(e+2); the quotient's error counts for little. */
@@ -605,6 +621,7 @@ typedef struct Entry {
 } Entry;
 
 static const Entry table[KMATH_COUNT] = {
+    [KMATH_EXP_LE0] = {"exp_le0", exp_le0_of, NULL},
     [KMATH_EXP] = {"exp", exp_of, NULL},       [KMATH_LOG] = {"log", log_of, NULL},
     [KMATH_TANH] = {"tanh", tanh_of, NULL},    [KMATH_ERF] = {"erf", erf_of, NULL},
     [KMATH_SIGMOID] = {"sigmoid", sigmoid_of, NULL}, [KMATH_SIN] = {"sin", sin_of, NULL},

@@ -32,7 +32,7 @@ static KValue *itself(Lower *l, KValue *x, KValue *extra) {
 }
 
 static KValue *shifted_exp(Lower *l, KValue *x, KValue *most) {
-    return kb_math(&l->b, KMATH_EXP, kb_binary(&l->b, KOP_SUB, x, most), NULL);
+    return kb_math(&l->b, KMATH_EXP_LE0, kb_binary(&l->b, KOP_SUB, x, most), NULL);
 }
 
 static KValue *squared_difference(Lower *l, KValue *x, KValue *mean) {
