@@ -499,6 +499,7 @@ static void unroll_short(KKernel *k, KBlock *b) {
 
 void schedule_kernel(KKernel *k, const Target *t) {
     Schedule s = {k, t, t->vector_bits >= 64 ? t->vector_bits / 32 : 1, t->vector_registers};
+    kernel_simplify(k); /* loops of one iteration would dissolve while the nest around them is counted */
     schedule_block(&s, k->body);
     kernel_simplify(k);
     unroll_short(k, k->body);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A parallel loop becomes lanes. Values that vary with it turn into vectors; indices stay scalar, one for each lane, and
  * make contiguous or strided accesses where they advance evenly, else one access a lane. */
+#include <math.h>
+
 #include "kernel/transform.h"
 
 enum { MOST_LANES = 64 };
@@ -304,8 +306,8 @@ static bool can_reduce(const KInstr *loop, bool *v) {
 }
 
 static KValue *neutral(KBuilder *b, KOp op, KValue *init, int lanes) {
-    KType t = {init->type.dtype, lanes};
-    return op == KOP_ADD ? kb_const_like(b, t, 0) : op == KOP_MUL ? kb_const_like(b, t, 1) : kb_splat(b, init, lanes);
+    double x = op == KOP_MUL ? 1 : op == KOP_MIN ? INFINITY : op == KOP_MAX ? -INFINITY : 0;
+    return kb_const_like(b, (KType){init->type.dtype, lanes}, x);
 }
 
 static KValue *combined(KBuilder *b, KOp op, KValue **chain, int chains, KValue *init) {
@@ -313,8 +315,7 @@ static KValue *combined(KBuilder *b, KOp op, KValue **chain, int chains, KValue 
     for (; chains > 1; chains = (chains + 1) / 2)
         for (int c = 0; c < chains / 2; c++)
             chain[c] = kb_binary(b, op, chain[c], chain[chains - 1 - c]);
-    KValue *x = kb_reduce(b, reduce[op], chain[0]);
-    return op == KOP_ADD || op == KOP_MUL ? kb_binary(b, op, x, init) : x;
+    return kb_binary(b, op, kb_reduce(b, reduce[op], chain[0]), init);
 }
 
 /* What is left of the iterations, from `from` on; maps the results. */

@@ -9,3 +9,4 @@ testsuite_unit_test_frontend_SOURCES = \
 	testsuite/unit/test_frontend.c testsuite/unit/onnx_build.c testsuite/unit/onnx_build.h
 UNIT_TESTS += testsuite/unit/test_target
 UNIT_TESTS += testsuite/unit/test_math
+UNIT_TESTS += testsuite/unit/test_schedule
