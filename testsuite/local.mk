@@ -10,6 +10,7 @@ TEST_HELPERS =
 LDADD = libmlcc.a libonnxpb.a $(MLCC_LIBS) $(CHECK_LIBS)
 
 include testsuite/unit/local.mk
+include testsuite/pass/local.mk
 include testsuite/cli/local.mk
 include testsuite/op/local.mk
 include testsuite/fuzz/local.mk

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ops/op.h"
+#include "passes/edit.h"
 #include "passes/passes.h"
 
 static bool same_attr(const Attr *x, const Attr *y) {
@@ -51,11 +52,11 @@ void pass_cse(Graph *g) {
         Node *m = twin(n);
         bool before = m && m->out[0] && done[m->out[0]->id];
         for (int i = 0; before && i < n->nout; i++)
-            before = !n->out[i] || (m->out[i] && !n->out[i]->is_output);
+            before = !n->out[i] || (m->out[i] && !(n->out[i]->is_output && m->out[i]->is_output));
         if (before) {
             for (int i = 0; i < n->nout; i++)
                 if (n->out[i])
-                    value_replace_all(n->out[i], m->out[i]);
+                    edit_replace(n->out[i], m->out[i]);
             node_remove(n);
         } else if (n->out[0]) {
             done[n->out[0]->id] = true;

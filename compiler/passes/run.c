@@ -17,6 +17,7 @@ static const Step steps[] = {
     {.name = "fold", .can_fail = pass_fold},
     {.name = "canonicalize", .always = pass_canonicalize},
     {.name = "cse", .always = pass_cse},
+    {.name = "fold", .can_fail = pass_fold}, /* the factors of a BatchNormalization, for fuse_conv */
     {.name = "fuse_conv", .always = pass_fuse_conv},
     {.name = "fold", .can_fail = pass_fold},
     {.name = "dead", .always = pass_dead},

@@ -10,3 +10,4 @@ testsuite_unit_test_frontend_SOURCES = \
 UNIT_TESTS += testsuite/unit/test_target
 UNIT_TESTS += testsuite/unit/test_math
 UNIT_TESTS += testsuite/unit/test_schedule
+UNIT_TESTS += testsuite/unit/test_plan
