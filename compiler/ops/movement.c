@@ -311,14 +311,24 @@ INFER(infer_split) {
     return true;
 }
 
+/* The part lies where it belongs in the whole, from `at` on along the axis. It may belong there twice, and lie there once. */
+static bool is_in_place(const Value *part, const Value *whole, int64_t axis, int64_t at) {
+    const Storage *s = &part->storage, *t = &whole->storage;
+    if (!s->root || s->root != t->root || s->offset != t->offset + at * t->stride[axis])
+        return false;
+    for (int d = 0; d < part->rank; d++)
+        if (part->dim[d] > 1 && s->stride[d] != t->stride[d])
+            return false;
+    return true;
+}
+
 LOWER(lower_split) {
     int axis;
     int64_t *size = ARENA_ARRAY(l->arena, int64_t, n->nout), at = 0;
     split_sizes(n, &axis, size);
     for (int i = 0; i < n->nout; i++) {
         const Value *y = n->out[i];
-        bool view = y && y->storage.root && y->storage.root == n->in[0]->storage.root;
-        if (y && !view) {
+        if (y && !is_in_place(y, n->in[0], axis, at)) {
             LoopNest nest = lower_loops(l, y->rank, y->dim, y);
             KIndex from[GRAPH_MAX_RANK];
             memcpy(from, nest.idx, sizeof from);
@@ -356,7 +366,7 @@ LOWER(lower_concat) {
     axis += axis < 0 ? y->rank : 0;
     for (int i = 0; i < n->nin; i++) {
         const Value *x = n->in[i];
-        if (!x->storage.root || x->storage.root != y->storage.root) { /* else it has been written in place */
+        if (!is_in_place(x, y, axis, at)) {
             LoopNest nest = lower_loops(l, x->rank, x->dim, y);
             KIndex to[GRAPH_MAX_RANK];
             memcpy(to, nest.idx, sizeof to);
