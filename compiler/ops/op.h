@@ -28,6 +28,8 @@ enum {
     OP_SHAPE_ONLY = 64,
     /* Works on (N, C, spatial…) with weights for each channel: fastest with channels innermost in memory. */
     OP_CHANNELS = 128,
+    /* Shapes of outputs depend on floating-point inputs too. */
+    OP_FLOAT_SHAPES = 256,
 };
 
 struct Op {

@@ -50,7 +50,8 @@ static bool typed_inputs(const Node *n) {
 static bool fold_shapes(Node *n) {
     for (int i = 0; i < n->nin; i++) {
         Value *v = n->in[i];
-        if (v && v->kind == VALUE_NODE && dtype_is_integer(v->dtype) && value_count(v) <= SHAPE_ELEMENTS &&
+        bool may_be_shape = v && (dtype_is_integer(v->dtype) || (n->op->flags & OP_FLOAT_SHAPES));
+        if (may_be_shape && v->kind == VALUE_NODE && value_count(v) <= SHAPE_ELEMENTS &&
             fold_is_possible(v) && !fold_value(v))
             return false;
     }

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the official ONNX cases of every operator that mlcc has: by JIT, and as C built plain and for this machine.
+"""Runs ONNX cases of every operator that mlcc has, in every way that code is made.
 
     run.py MLCC CC SRC WORK [NAME_PART...]
 
-Prints FAIL and SKIP lines and the counts last; a case passes once for each of the three ways.
+The official cases, and those of shapes.py. By JIT with the schedules of several targets, as C built plain and for this
+machine, and as an object. Prints FAIL and SKIP lines and the counts last; a case passes once for each way.
 """
 import fnmatch
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,10 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import cases as onnx_cases
+import shapes
 
 JOBS = os.cpu_count() or 2
-BATCH = 40
-WAYS = {"jit": None, "c": "-O1", "c-native": "-O1 -march=native"}
+BATCH = 50
+# The schedules of these are run by JIT, whatever machine this is: they are kernel IR.
+SCHEDULES = ["native", "generic", "x86-64-v3", "cortex-m55"]
+WAYS = {"c": "-O1", "c-native": "-O1 -march=native", "object": None}
 WARNINGS = "-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 
 
@@ -34,16 +39,16 @@ def run(command, timeout=300):
 
 
 def last_line(text):
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+    lines = [line for line in text.strip().splitlines() if line.strip() and "being treated as" not in line]
     errors = [line for line in lines if "error" in line]
-    return (errors or lines or ["no output"])[-1][:300]
+    return (errors or lines or ["no output"])[-1][-300:]
 
 
-def jit_results(mlcc, batch):
+def jit_results(mlcc, batch, target):
     """name -> None or why it failed. A crash costs the case it happened in; the rest runs again without it."""
     results, todo = {}, {c.folder: c for c in batch}
     while todo:
-        status, text = run([mlcc, "verify", "-q", "--via", "jit", "--verify-ir", *todo])
+        status, text = run([mlcc, "verify", "-q", "--via", "jit", "--verify-ir", "--target", target, *todo])
         said = []
         for line in text.splitlines():
             folder, _, verdict = line.partition(": ")
@@ -79,76 +84,114 @@ def differs(case, raw):
     return None if at == len(raw) else f"wrote {len(raw)} bytes, not {at}"
 
 
+def own_names(path, prefix):
+    """The names without the prefix that a generated file gives to functions and types: those of its helpers."""
+    with open(path) as f:
+        text = f.read()
+    names = re.findall(r"^static [^=;{]*?(\w+)\(", text, re.M) + re.findall(r"^typedef \w+ (\w+)", text, re.M)
+    return sorted({n for n in names if not n.startswith((prefix, "MLCC_"))})
+
+
 class Batch:
-    """Some cases, compiled to C and linked into one program for each way of building."""
+    """Some cases, compiled to C and to objects, and linked into one program for each way of building."""
 
     def __init__(self, number, cases, mlcc, cc, src, work):
         self.cases, self.mlcc, self.cc, self.src = cases, mlcc, cc, src
         self.folder = os.path.join(work, f"batch{number}")
         os.makedirs(self.folder, exist_ok=True)
-        self.failed = {}
 
-    def compile(self):
+    def compile(self, form):
+        """Case numbers -> file, and the reasons of those that have none."""
+        files, failed = {}, {}
         for i, case in enumerate(self.cases):
-            status, text = run([self.mlcc, "-q", f"{case.folder}/model.onnx", "-o", f"{self.folder}/case{i}.c", "--target",
-                                "native"], 60)
+            path = f"{self.folder}/case{i}.{form}"
+            status, text = run([self.mlcc, "-q", f"{case.folder}/model.onnx", "-o", path, "--target", "native"], 60)
             if status:
-                self.failed[case.name] = f"status {status}: {last_line(text)}"
+                failed[case.name] = f"status {status}: {last_line(text)}"
+            else:
+                files[i] = path
+        return files, failed
+
+    def write_inputs(self):
+        for case in self.cases:
             with open(f"{self.folder}/{case.name}.in", "wb") as f:
                 for inputs, _ in case.data_sets:
                     for x in inputs:
                         f.write(np.ascontiguousarray(x).tobytes())
-        self.sources = {i: f"{self.folder}/case{i}.c" for i, c in enumerate(self.cases) if c.name not in self.failed}
 
-    def build(self, flags, way):
-        """The names of the cases that did not build, each with the compiler's complaint."""
-        bad, objects = {}, []
-        good = []
-        command = [*shlex.split(self.cc), *shlex.split(WARNINGS), *shlex.split(flags), "-c"]
-        for i, source in self.sources.items():
+    def cc_unit(self, flags, sources, target):
+        """Builds many generated files as one unit, which is ten times as fast; their helpers get names of their own."""
+        unit = target + ".c"
+        with open(unit, "w") as f:
+            f.write("#include <string.h>\n#if defined(__SSE2__)\n#include <immintrin.h>\n#elif defined(__ARM_NEON)\n"
+                    "#include <arm_neon.h>\n#endif\n")
+            for i, source in sources.items():
+                names = own_names(source, f"case{i}_")
+                f.writelines(f"#define {n} case{i}_{n}\n" for n in names)
+                f.write(f'#include "{source}"\n')
+                f.writelines(f"#undef {n}\n" for n in [*names, "MLCC_RESTRICT", "MLCC_ALIGN", "MLCC_INLINE", "MLCC_SECTION"])
+        return run([*shlex.split(self.cc), *shlex.split(WARNINGS), *shlex.split(flags), "-c", unit, "-o", target], 300)
+
+    def build(self, flags, way, sources):
+        """Objects, and case numbers with the compiler's complaint. Only if a unit fails, each file by itself."""
+        target = f"{self.folder}/{way}.o"
+        if self.cc_unit(flags, sources, target)[0] == 0:
+            return [target], {}
+        objects, bad = [], {}
+        for i, source in sources.items():
             target = f"{self.folder}/{way}-{i}.o"
-            status, text = run([*command, source, "-o", target], 120)
+            status, text = self.cc_unit(flags, {i: source}, target)
             if status:
-                bad[self.cases[i].name] = "cc: " + last_line(text)
+                bad[i] = "cc: " + last_line(text)
             else:
                 objects.append(target)
-                good.append(i)
-        with open(f"{self.folder}/models.h", "w") as f:
-            for i in good:
-                f.write(f'MODEL("{self.cases[i].name}", case{i}_model)\n')
-        if good:
-            status, text = run([*shlex.split(self.cc), "-O1", f"-I{self.folder}", f"-I{self.src}/runtime", "-include",
-                                "stdint.h", f"{self.src}/testsuite/op/harness.c", *objects, "-o", f"{self.folder}/{way}"], 120)
-            if status:
-                bad.update({self.cases[i].name: "link: " + last_line(text) for i in good})
-                good = []
-        return bad, good
+        return objects, bad
 
-    def run(self, way):
-        results = {name: why for name, why in self.failed.items()}
-        bad, good = self.build(WAYS[way], way)
-        results.update(bad)
-        if not good:
-            return results
-        _, text = run([f"{self.folder}/{way}", self.folder])
+    def run(self, way, objects, numbers):
+        name_of = {i: self.cases[i].name for i in numbers}
+        program = f"{self.folder}/{way}"
+        with open(f"{self.folder}/models.h", "w") as f:
+            f.writelines(f'MODEL("{name}", case{i}_model)\n' for i, name in name_of.items())
+        status, text = run([*shlex.split(self.cc), "-O1", f"-I{self.folder}", f"-I{self.src}/runtime", "-include", "stdint.h",
+                            f"{self.src}/testsuite/op/harness.c", *objects, "-o", program], 120)
+        if status:
+            return {name: "link: " + last_line(text) for name in name_of.values()}
+        _, text = run([program, self.folder])
         status = dict(line.rsplit(" ", 1) for line in text.splitlines() if " " in line)
-        for i in good:
-            case = self.cases[i]
-            if status.get(case.name) != "0":
-                results[case.name] = f"the program ended with status {status.get(case.name)}"
+        results = {}
+        for i, name in name_of.items():
+            if status.get(name) != "0":
+                results[name] = f"the program ended with status {status.get(name)}"
             else:
-                with open(f"{self.folder}/{case.name}.out", "rb") as f:
-                    results[case.name] = differs(case, f.read())
+                with open(f"{self.folder}/{name}.out", "rb") as f:
+                    results[name] = differs(self.cases[i], f.read())
         return results
+
+    def results(self):
+        self.write_inputs()
+        sources, failed = self.compile("c")
+        found = {}
+        for way, flags in WAYS.items():
+            if flags is None:
+                files, bad = self.compile("o")
+                found[way] = dict(bad)
+                objects = list(files.values())
+            else:
+                files = dict(sources)
+                found[way] = dict(failed)
+                objects, bad = self.build(flags, way, sources) if sources else ([], {})
+                for i, why in bad.items():
+                    found[way][self.cases[i].name] = why
+                    del files[i]
+            if files:
+                found[way].update(self.run(way, objects, list(files)))
+        return found
 
 
 def batch_results(batch):
     number, cases, mlcc, cc, src, work = batch
-    results = {"jit": jit_results(mlcc, cases)}
-    b = Batch(number, cases, mlcc, cc, src, work)
-    b.compile()
-    for way in list(WAYS)[1:]:
-        results[way] = b.run(way)
+    results = {f"jit {t}": jit_results(mlcc, cases, t) for t in SCHEDULES}
+    results.update(Batch(number, cases, mlcc, cc, src, work).results())
     return results
 
 
@@ -156,6 +199,32 @@ def read_exceptions(path):
     """pattern -> reason, of cases that mlcc does not mean to run."""
     rows = [line.split("#")[0].strip() for line in open(path)]
     return dict(tuple(part.strip() for part in row.split(":", 1)) for row in rows if row)
+
+
+def choose(cases, left_out, exceptions, parts):
+    """Those to run, by the words on the command line and the exceptions, which are added to left_out."""
+    chosen = []
+    for case in cases:
+        why = next((r for p, r in exceptions.items() if fnmatch.fnmatch(case.name, p)), None)
+        if parts and not any(p in case.name for p in parts):
+            continue
+        if why:
+            left_out.append((case.name, why))
+        else:
+            chosen.append(case)
+    return chosen
+
+
+def print_left_out(left_out, others):
+    """One line for each reason; the number of cases."""
+    by_reason = {}
+    for name, why in left_out:
+        by_reason.setdefault(why, []).append(name)
+    for why, names in by_reason.items():
+        print(f"SKIP {len(names)} ({why}): {' '.join(names[:3])}{' ...' if len(names) > 3 else ''}")
+    if others:
+        print("SKIP operators not in mlcc: " + ", ".join(f"{name} {count}" for name, count in sorted(others.items())))
+    return len(left_out) + sum(others.values())
 
 
 def main():
@@ -167,19 +236,14 @@ def main():
         print("op: 0 passed, 1 failed, 0 skipped")
         return 1
     start = time.time()
-    cases, left_out, others = onnx_cases.load(supported, work)
-    exceptions = read_exceptions(f"{src}/testsuite/op/exceptions.txt")
-    chosen = []
-    for case in cases:
-        why = next((r for p, r in exceptions.items() if fnmatch.fnmatch(case.name, p)), None)
-        if parts and not any(p in case.name for p in parts):
-            continue
-        if why:
-            left_out.append((case.name, why))
-            continue
+    cases, left_out, others = onnx_cases.load(supported, onnx_cases.official(work))
+    own, own_left_out, own_others = onnx_cases.load(supported, shapes.cases())
+    left_out += own_left_out + [(name, "ONNX's reference fails itself") for name in shapes.without_reference]
+    others.update(own_others)
+    chosen = choose(cases + own, left_out, read_exceptions(f"{src}/testsuite/op/exceptions.txt"), parts)
+    for case in chosen:
         onnx_cases.write(case, f"{work}/cases")
-        chosen.append(case)
-    print(f"{len(supported)} operators: {len(chosen)} cases, {len(left_out)} left out; {others} cases of other operators")
+    print(f"{len(supported)} operators, {len(chosen)} cases ({len(own)} of them our own)", flush=True)
     jobs = [(i, chosen[i * BATCH:(i + 1) * BATCH], mlcc, cc, src, work) for i in range((len(chosen) + BATCH - 1) // BATCH)]
     passed = failed = 0
     with ThreadPoolExecutor(JOBS) as pool:
@@ -190,10 +254,9 @@ def main():
                     failed += why is not None
                     if why is not None:
                         print(f"FAIL {name} ({way}): {why}", flush=True)
-    for name, why in left_out:
-        print(f"SKIP {name}: {why}")
+    skipped = print_left_out(left_out, others)
     print(f"{time.time() - start:.0f} s")
-    print(f"op: {passed} passed, {failed} failed, {len(left_out)} skipped")
+    print(f"op: {passed} passed, {failed} failed, {skipped} skipped")
     return failed > 0
 
 

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators at shapes that the official cases leave out: odd sizes, size 1, no elements, negative axes, every type.
+
+Expected outputs are those of ONNX's reference implementation. The seed is fixed: the cases are always the same.
+"""
+import warnings
+
+import numpy as np
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+OPSET = 21
+FLOATS = [np.float32, np.float64, np.float16]
+INTS = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
+rng = np.random.default_rng(11)
+without_reference = []  # names of cases at which the reference implementation fails itself
+
+
+def array(t, *shape):
+    t = np.dtype(t)
+    if t.kind == "b":
+        return rng.integers(0, 2, shape).astype(t)
+    if t.kind in "iu":
+        return rng.integers(0 if t.kind == "u" else -20, 21, shape).astype(t)
+    return rng.standard_normal(shape).astype(t)
+
+
+def info(name, x):
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+
+
+def case(name, op, inputs, constants=(), outputs=1, rtol=1e-3, atol=1e-5, **attributes):
+    """inputs are arrays, those whose numbers are in `constants` initializers; None where one is left out."""
+    names = [f"x{i}" if x is not None else "" for i, x in enumerate(inputs)]
+    ys = [f"y{i}" for i in range(outputs)]
+    node = helper.make_node(op, names, ys, **attributes)
+    fixed = [numpy_helper.from_array(inputs[i], names[i]) for i in constants if inputs[i] is not None]
+    given = [(n, x) for i, (n, x) in enumerate(zip(names, inputs)) if n and i not in constants]
+    graph = helper.make_graph([node], name, [info(*g) for g in given], [helper.make_empty_tensor_value_info(y) for y in ys], fixed)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            want = [np.asarray(y) for y in ReferenceEvaluator(model).run(None, dict(given))]
+        except Exception:  # pylint: disable=broad-exception-caught
+            without_reference.append(name)
+            return None
+    del graph.output[:]
+    graph.output.extend(info(y, x) for y, x in zip(ys, want))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    if any(x.dtype == np.float16 for x in want):
+        rtol, atol = 4e-3, 2e-3
+    # A sum near zero is as uncertain as its terms are large.
+    atol *= max([1.0] + [float(np.abs(x).max()) for x in want if x.size and x.dtype.kind == "f" and np.isfinite(x).all()])
+    return f"shapes_{name}", model, [([x for _, x in given], want)], rtol, atol
+
+
+def i64(*values):
+    return np.array(values, np.int64)
+
+
+def convolutions():
+    # N, C, H, W, outputs, groups, kernel, strides, pads, dilations
+    rows = [(1, 3, 7, 9, 5, 1, 3, 1, 1, 1), (2, 16, 13, 17, 32, 1, 3, 2, 1, 1), (1, 1, 1, 1, 1, 1, 1, 1, 0, 1),
+            (1, 17, 11, 5, 33, 1, 1, 1, 0, 1), (1, 24, 9, 9, 24, 24, 3, 1, 1, 1), (1, 24, 10, 31, 24, 24, 5, 2, 2, 1),
+            (2, 6, 8, 8, 9, 3, 3, 1, 0, 2), (1, 64, 14, 14, 64, 1, 3, 1, 1, 1), (1, 8, 1, 20, 16, 1, 1, 1, 0, 1),
+            (1, 4, 5, 6, 8, 4, 3, 1, 2, 1), (1, 32, 7, 7, 65, 1, 1, 1, 0, 1), (3, 3, 4, 4, 2, 1, 4, 3, 3, 1)]
+    for i, (n, c, h, w, m, g, k, s, p, d) in enumerate(rows):
+        both = dict(strides=[s, s], pads=[p] * 4, dilations=[d, d], group=g)
+        x = array(np.float32, n, c, h, w)
+        weights = array(np.float32, m, c // g, k, k)
+        yield case(f"conv_{i}", "Conv", [x, weights, array(np.float32, m)], [1, 2], **both)
+        yield case(f"conv_{i}_fed", "Conv", [x, weights], **both)
+        back = array(np.float32, c, m // g, k, k)
+        yield case(f"convtranspose_{i}", "ConvTranspose", [x, back], [1], **both)
+    yield case("conv_1d", "Conv", [array(np.float32, 2, 5, 33), array(np.float32, 7, 5, 4)], [1], pads=[3, 0], strides=[3])
+    yield case("conv_3d", "Conv", [array(np.float32, 1, 3, 5, 6, 7), array(np.float32, 4, 3, 2, 3, 2)], [1], pads=[1, 0, 1, 0, 1, 0])
+    yield case("conv_uneven", "Conv", [array(np.float32, 1, 3, 9, 8), array(np.float32, 4, 3, 3, 2)], [1], pads=[0, 1, 2, 0],
+               strides=[1, 2])
+
+
+def pools():
+    for i, (shape, k, s, p) in enumerate([((1, 3, 7, 9), 3, 2, 1), ((2, 17, 5, 5), 2, 1, 0), ((1, 1, 1, 1), 1, 1, 0),
+                                          ((1, 32, 13, 11), 5, 3, 2), ((1, 16, 8, 8), 8, 8, 0)]):
+        x = array(np.float32, *shape)
+        some = dict(kernel_shape=[k, k], strides=[s, s], pads=[p] * 4)
+        yield case(f"maxpool_{i}", "MaxPool", [x], **some)
+        yield case(f"averagepool_{i}", "AveragePool", [x], **some)
+        yield case(f"averagepool_{i}_padding", "AveragePool", [x], count_include_pad=1, **some)
+        yield case(f"globalaveragepool_{i}", "GlobalAveragePool", [x])
+        yield case(f"globalmaxpool_{i}", "GlobalMaxPool", [x])
+
+
+def products():
+    for i, (a, b) in enumerate([((1, 1), (1, 1)), ((5, 7), (7, 3)), ((17, 33), (33, 65)), ((64, 64), (64, 64)), ((1, 100), (100, 31)),
+                                ((3, 5, 7), (3, 7, 4)), ((2, 1, 5, 8), (3, 8, 9)), ((7,), (7, 5)), ((5, 7), (7,)), ((9,), (9,)),
+                                ((2, 0), (0, 3)), ((0, 4), (4, 3)), ((50, 19), (19, 1)), ((4, 3, 16), (16, 16))]):
+        for t in [np.float32, np.float64, np.float16, np.int32, np.uint64]:
+            if i > 3 and t != np.float32:
+                continue
+            x, y = array(t, *a), array(t, *b)
+            yield case(f"matmul_{i}_{np.dtype(t)}", "MatMul", [x, y])
+        yield case(f"matmul_{i}_fixed", "MatMul", [array(np.float32, *a), array(np.float32, *b)], [1])
+    for i, (m, k, n) in enumerate([(1, 1, 1), (5, 7, 3), (17, 40, 33), (1, 128, 10), (6, 1, 64), (3, 0, 4)]):
+        for ta in (0, 1):
+            for tb in (0, 1):
+                a, b = array(np.float32, *((k, m) if ta else (m, k))), array(np.float32, *((n, k) if tb else (k, n)))
+                for j, c in enumerate([None, array(np.float32, n), array(np.float32, m, 1), array(np.float32)]):
+                    inputs = [a, b] + ([c] if c is not None else [])
+                    yield case(f"gemm_{i}_{ta}{tb}_{j}", "Gemm", inputs, [1] if j % 2 else [], transA=ta, transB=tb,
+                               **(dict(alpha=0.5, beta=2.0) if j == 2 else {}))
+
+
+def reductions():
+    for i, (shape, axes) in enumerate([((3, 5, 7), [0]), ((3, 5, 7), [-1]), ((3, 5, 7), [0, 2]), ((1, 1), [0]), ((2, 70), [1]),
+                                       ((40, 33), [0]), ((2, 3, 4, 5), [1, -1]), ((6, 5), []), ((2, 16, 7, 7), [2, 3])]):
+        for op in ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+                   "ReduceLogSumExp"]:
+            keep = i % 2
+            x = array(np.float32, *shape)
+            yield case(f"{op.lower()}_{i}", op, [x, i64(*axes)], [1], keepdims=keep)
+        axis = axes[0] if axes else 0
+        x = array(np.float32, *shape)
+        yield case(f"softmax_{i}", "Softmax", [x], axis=axis)
+        yield case(f"logsoftmax_{i}", "LogSoftmax", [x], axis=axis)
+        yield case(f"argmax_{i}", "ArgMax", [x], axis=axis, keepdims=i % 2)
+        yield case(f"argmin_{i}", "ArgMin", [np.round(x)], axis=axis, keepdims=i % 2)
+        yield case(f"cumsum_{i}", "CumSum", [x, np.array(axis)], [1])
+    for t in INTS:
+        if np.dtype(t).itemsize >= 4:
+            yield case(f"reducesum_{np.dtype(t)}", "ReduceSum", [array(t, 3, 37), i64(1)], [1])
+            yield case(f"reducemax_{np.dtype(t)}", "ReduceMax", [array(t, 3, 37), i64(1)], [1])
+
+
+def broadcasts():
+    pairs = [((3, 5, 7), (7,)), ((3, 1, 7), (5, 1)), ((), (2, 3)), ((1,), (1, 1)), ((4, 0), (1,)), ((2, 3, 4, 5), (3, 1, 1)), ((67,), (67,)),
+             ((33, 16), (33, 1)), ((1, 17), (9, 1))]
+    for i, (a, b) in enumerate(pairs):
+        for op in ["Add", "Sub", "Mul", "Div", "Less", "Equal"]:
+            yield case(f"{op.lower()}_{i}", op, [array(np.float32, *a), array(np.float32, *b) + np.float32(3)])
+        yield case(f"where_{i}", "Where", [array(bool, *a), array(np.float32, *b), array(np.float32, *a)])
+        yield case(f"max_{i}", "Max", [array(np.float32, *a), array(np.float32, *b), array(np.float32)])
+    for t in INTS:
+        a, b = array(t, 5, 19), array(t, 19) // 2 * 2 + t(1)
+        for op in ["Add", "Sub", "Mul", "Max", "Mod", "BitwiseAnd", "Greater"]:
+            yield case(f"{op.lower()}_{np.dtype(t)}", op, [a, b])
+        for to in [*FLOATS, *INTS, np.bool_]:
+            yield case(f"cast_{np.dtype(t)}_{np.dtype(to)}", "Cast", [a], to=helper.np_dtype_to_tensor_dtype(np.dtype(to)))
+    for t in FLOATS:
+        for op in ["Exp", "Tanh", "Sigmoid", "Erf", "Sin", "Relu", "Floor", "Abs", "Neg", "Softplus"]:
+            for size in (1, 3, 16, 37):
+                yield case(f"{op.lower()}_{np.dtype(t)}_{size}", op, [array(t, size)])
+
+
+def movements():
+    x = array(np.float32, 3, 5, 7, 2)
+    for perm in [(0, 1, 2, 3), (3, 2, 1, 0), (0, 2, 3, 1), (0, 3, 1, 2), (1, 0, 3, 2)]:
+        yield case("transpose_" + "".join(map(str, perm)), "Transpose", [x], perm=perm)
+    for t in [*FLOATS, *INTS, np.bool_]:
+        yield case(f"transpose_{np.dtype(t)}", "Transpose", [array(t, 17, 19)], perm=[1, 0])
+    for axis in (0, 1, -1, -3):
+        parts = [array(np.float32, *(n if d == axis % 4 else 3 for d in range(4))) for n in (1, 4, 0, 2)]
+        yield case(f"concat_{axis}".replace("-", "m"), "Concat", parts, axis=axis)
+    for sizes in [(2, 3), (5,), (1, 0, 4), (1, 1, 1, 1, 1)]:
+        yield case("split_" + "_".join(map(str, sizes)), "Split", [x, i64(*sizes)], [1], outputs=len(sizes), axis=1)
+    yield case("split_uneven", "Split", [x], outputs=3, axis=-2, num_outputs=3)
+    slices = [([1], [3], [1], [1]), ([-1], [-100], [2], [-2]), ([0, 4], [99, 0], [0, 1], [2, -1]), ([3], [1], [1], [1]),
+              ([-3, 0], [-1, 1], [-2, -1], [1, 1])]
+    for i, (starts, ends, axes, steps) in enumerate(slices):
+        yield case(f"slice_{i}", "Slice", [x, i64(*starts), i64(*ends), i64(*axes), i64(*steps)], [1, 2, 3, 4])
+    for mode in ["constant", "edge", "reflect", "wrap"]:
+        for i, pads in enumerate([(0, 1, 2, 0, 0, 3, 1, 0), (0, 0, 0, 0, 0, 0, 0, 0), (0, 2, 4, 1, 0, 4, 3, 1)]):
+            yield case(f"pad_{mode}_{i}", "Pad", [x, i64(*pads)], [1], mode=mode)
+    yield case("pad_crop", "Pad", [x, i64(0, -1, 2, 0, 0, -2, -1, 0), np.float32(4)], [1])
+    for axis in (0, 1, -1):
+        size = x.shape[axis]
+        for shape in [(), (1,), (4,), (2, 3), (0,)]:
+            at = rng.integers(-size, size, shape).astype(np.int64)
+            yield case(f"gather_{axis}_{len(shape)}_{at.size}".replace("-", "m"), "Gather", [x, at], axis=axis)
+            yield case(f"gather_{axis}_{len(shape)}_{at.size}_fixed".replace("-", "m"), "Gather", [x, at], [1], axis=axis)
+        at = rng.integers(-size, size, x.shape).astype(np.int32)
+        yield case(f"gatherelements_{axis}".replace("-", "m"), "GatherElements", [x, at], axis=axis)
+    yield case("expand", "Expand", [array(np.float32, 3, 1, 1), i64(2, 1, 5, 1)], [1])
+    yield case("tile", "Tile", [array(np.float32, 3, 2), i64(2, 3)], [1])
+    for i, (shape, sizes) in enumerate([((1, 2, 3, 5), (1, 2, 7, 4)), ((1, 1, 1, 1), (1, 1, 3, 3)), ((2, 3, 8, 8), (2, 3, 16, 16))]):
+        for mode in ["nearest", "linear", "cubic"]:
+            for how in ["half_pixel", "asymmetric", "align_corners"]:
+                yield case(f"resize_{i}_{mode}_{how}", "Resize", [array(np.float32, *shape), None, None, i64(*sizes)], [3], mode=mode,
+                           coordinate_transformation_mode=how)
+
+
+def cases():
+    for family in (convolutions, pools, products, reductions, broadcasts, movements):
+        yield from filter(None, family())
