@@ -70,6 +70,19 @@ KBlock *kernel_block_new(KKernel *k, KInstr *parent, int nargs, const KType *typ
     return block;
 }
 
+KValue *kernel_index(KKernel *k, const char *name) {
+    KBlock *b = k->body;
+    KValue **arg = ARENA_ARRAY(k->module->arena, KValue *, b->nargs + 1);
+    for (int i = 0; i < b->nargs; i++)
+        arg[i] = b->arg[i];
+    KValue *v = arg[b->nargs] = kernel_value_new(k, (KType){DT_INDEX, 1});
+    v->block = b;
+    v->index = b->nargs++;
+    v->name = name;
+    b->arg = arg;
+    return v;
+}
+
 KBuilder kb_at_end(KKernel *k, KBlock *block) { return (KBuilder){k, k->module, k->module->arena, block, NULL}; }
 
 KBuilder kb_before(KKernel *k, KInstr *i) { return (KBuilder){k, k->module, k->module->arena, i->parent, i}; }

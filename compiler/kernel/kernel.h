@@ -126,7 +126,7 @@ struct KKernel {
     const char *name;    /* C identifier without the module's prefix, unique in the module */
     const char *comment; /* the ONNX nodes it came from; printed into the code */
     VEC(KParam *) params;
-    KBlock *body;
+    KBlock *body; /* its arguments are INDEX values that each call gives: which rows to compute … */
     int next_id;
 };
 
@@ -160,6 +160,7 @@ typedef struct KArg {
 typedef struct KCall {
     KKernel *kernel;
     KArg *arg; /* one for each parameter */
+    int64_t *index; /* one for each argument of the kernel's body */
     const char *comment; /* the ONNX nodes of this call; the kernel may serve several */
     int64_t macs; /* multiply-accumulates, for reports */
 } KCall;
@@ -181,6 +182,8 @@ KModule *kernel_module_new(Arena *a);
 KBuffer *kernel_buffer(KModule *m, KBufferKind kind, const char *name, DType dtype, int64_t count);
 KKernel *kernel_new(KModule *m, const char *name);
 KParam *kernel_param(KKernel *k, const char *name, DType dtype, int64_t count, bool written);
+/* One more INDEX argument of the body. */
+KValue *kernel_index(KKernel *k, const char *name);
 
 /* Where the next instruction goes: before `before` in `block`, or at its end where NULL. */
 typedef struct KBuilder {

@@ -385,7 +385,14 @@ static bool parse_kernel(Parse *p) {
     while (!scan_is(s, ")"))
         if ((p->kernel->params.len && !scan_expect(s, ",")) || !parse_param(p))
             return false;
-    if (!scan_expect(s, ")") || !parse_body(p))
+    if (!scan_expect(s, ")"))
+        return false;
+    for (bool more = scan_accept(s, "at"); more; more = scan_accept(s, ",")) {
+        Name n;
+        if (!parse_name(p, &n) || !define(p, kernel_index(p->kernel, NULL), &n))
+            return false;
+    }
+    if (!parse_body(p))
         return false;
     VEC_PUSH(s->arena, &p->module->kernels, p->kernel);
     return true;
@@ -521,7 +528,14 @@ static bool parse_module_call(Parse *p) {
             return scan_fail(s, "no buffer %d", buffer);
         c.arg[k].buffer = p->module->buffers.data[buffer];
     }
-    if (!scan_expect(s, ")") || (scan_accept(s, "macs") && !scan_int(s, &c.macs)) ||
+    int n = c.kernel->body->nargs;
+    c.index = ARENA_ARRAY(s->arena, int64_t, n);
+    if (!scan_expect(s, ")"))
+        return false;
+    for (int k = 0; k < n; k++)
+        if (!scan_expect(s, k ? "," : "at") || !scan_int(s, &c.index[k]))
+            return false;
+    if ((scan_accept(s, "macs") && !scan_int(s, &c.macs)) ||
         (scan_accept(s, "#") && !(c.comment = scan_quoted(s, NULL))))
         return false;
     VEC_PUSH(s->arena, &p->module->calls, c);

@@ -152,12 +152,14 @@ static void sweep(const bool *live, KBlock *b) {
 void kernel_simplify(KKernel *k) {
     KBlock *old = k->body;
     KMap m = kmap_new(k);
-    KType types[8] = {{0}};
+    KType *types = ARENA_ARRAY(k->module->arena, KType, old->nargs);
     for (int i = 0; i < old->nargs; i++)
         types[i] = old->arg[i]->type;
     k->body = kernel_block_new(k, NULL, old->nargs, types);
-    for (int i = 0; i < old->nargs; i++)
+    for (int i = 0; i < old->nargs; i++) {
+        k->body->arg[i]->name = old->arg[i]->name;
         kmap_set(&m, old->arg[i], k->body->arg[i]);
+    }
     KBuilder b = kb_at_end(k, k->body);
     int n = old->last ? old->last->nargs : 0;
     KValue **results = ARENA_ARRAY(b.arena, KValue *, n);

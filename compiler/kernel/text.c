@@ -202,7 +202,12 @@ void kernel_print(StrBuf *out, const KKernel *k) {
         sb_printf(out, "%s%s: %s[%lld]%s%s align %d", i ? ", " : "", p->name, dtype_name(p->dtype), (long long)p->count,
                   p->written ? " written" : "", p->noalias ? " noalias" : "", p->align);
     }
-    sb_puts(out, ") {");
+    sb_putc(out, ')');
+    for (int i = 0; i < k->body->nargs; i++) {
+        sb_puts(out, i ? ", " : " at ");
+        print_value(out, k->body->arg[i]);
+    }
+    sb_puts(out, " {");
     if (k->comment) {
         sb_puts(out, " # ");
         sb_quote(out, k->comment, strlen(k->comment));
@@ -277,6 +282,8 @@ static void print_call(StrBuf *out, const KCall *c) {
     for (int k = 0; k < c->kernel->params.len; k++)
         sb_printf(out, "%s%d+%lld", k ? ", " : "", c->arg[k].buffer->index, (long long)c->arg[k].offset);
     sb_putc(out, ')');
+    for (int k = 0; k < c->kernel->body->nargs; k++)
+        sb_printf(out, "%s%lld", k ? ", " : " at ", (long long)c->index[k]);
     if (c->macs)
         sb_printf(out, " macs %lld", (long long)c->macs);
     print_text(out, " # ", c->comment);

@@ -540,6 +540,9 @@ static bool check_block(Check *c, const KBlock *b, const KInstr *owner, int nres
 
 static bool check_params(Check *c) {
     const KKernel *k = c->kernel;
+    for (int i = 0; i < k->body->nargs && !c->func; i++)
+        if (k->body->arg[i]->type.dtype != DT_INDEX || k->body->arg[i]->type.lanes != 1)
+            return fail(c, NULL, "argument %d of the kernel is no index", i);
     for (int i = 0; i < k->params.len; i++) {
         const KParam *p = k->params.data[i];
         if (!p->name || !*p->name || p->index != i || p->count < 0 || dtype_size(p->dtype) < 1)
@@ -562,8 +565,6 @@ const char *kernel_verify(const KKernel *k) {
             c.func = k->module->funcs.data[i];
     if (!k->body)
         fail(&c, NULL, "no body");
-    else if (!c.func && k->body->nargs)
-        fail(&c, NULL, "the body of a kernel has no arguments");
     else if (c.func && k->params.len)
         fail(&c, NULL, "a function has no buffers");
     else if (check_params(&c))

@@ -214,7 +214,7 @@ static void lower_group(Assembly *as, Node *first, Node *last) {
     } else {
         shared->comment = arena_printf(as->arena, "%s; %s", shared->comment, comment);
     }
-    VEC_PUSH(as->arena, &as->module->calls, ((KCall){shared, arg, comment, (int64_t)macs}));
+    VEC_PUSH(as->arena, &as->module->calls, ((KCall){.kernel = shared, .arg = arg, .comment = comment, .macs = (int64_t)macs}));
 }
 
 static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }

@@ -487,7 +487,12 @@ void c_print_kernel(Helpers *h, StrBuf *out, const char *prefix, const KKernel *
                   a->noalias ? "MLCC_RESTRICT " : "", a->name);
         strmap_put(p.arena, &p.taken, a->name, &p);
     }
-    sb_puts(out, k->params.len ? ") {\n" : "void) {\n");
+    for (int i = 0; i < k->body->nargs; i++) {
+        KValue *v = k->body->arg[i];
+        set_text(&p, v, fresh_name(&p, v), true);
+        sb_printf(out, "%s%s %s", k->params.len || i ? ", " : "", c_type(h, v->type), text_of(&p, v));
+    }
+    sb_puts(out, k->params.len || k->body->nargs ? ") {\n" : "void) {\n");
     print_block(&p, k->body);
     sb_puts(out, "}\n\n");
 }

@@ -147,6 +147,8 @@ static void print_run(FILE *f, Arena *a, const KModule *m, const EmitOptions *o)
         char *call = arena_printf(a, "    %s_%s(", o->prefix, c->kernel->name);
         for (int k = 0; k < c->kernel->params.len; k++)
             call = arena_printf(a, "%s%s%s", call, k ? ", " : "", pointer_text(a, m, &c->arg[k], c->kernel->params.data[k], o));
+        for (int k = 0; k < c->kernel->body->nargs; k++)
+            call = arena_printf(a, "%s%s%lld", call, k || c->kernel->params.len ? ", " : "", (long long)c->index[k]);
         fprintf(f, "%s);\n", call);
     }
     fputs("    return 0;\n}\n\n", f);

@@ -279,11 +279,11 @@ static unsigned parameter_align(const Unit *u, const KKernel *k, const KParam *p
 }
 
 void unit_kernel(Unit *u, const KKernel *k) {
-    unsigned n = (unsigned)k->params.len;
-    LLVMTypeRef *types = ARENA_ARRAY(u->arena, LLVMTypeRef, n);
-    for (unsigned i = 0; i < n; i++)
-        types[i] = u->pointer;
-    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(u->context), types, n, false);
+    unsigned n = (unsigned)k->params.len, all = n + (unsigned)k->body->nargs;
+    LLVMTypeRef *types = ARENA_ARRAY(u->arena, LLVMTypeRef, all);
+    for (unsigned i = 0; i < all; i++)
+        types[i] = i < n ? u->pointer : u->index;
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(u->context), types, all, false);
     LLVMValueRef f = LLVMAddFunction(u->module, unit_name(u, k->name), type);
     Body b = begin(u, k, f);
     unit_attribute(u, f, (unsigned)LLVMAttributeFunctionIndex, "noinline", 0);
@@ -300,6 +300,8 @@ void unit_kernel(Unit *u, const KKernel *k) {
         if (p->count > 0)
             unit_attribute(u, f, i + 1, "dereferenceable", (uint64_t)p->count * (uint64_t)dtype_size(p->dtype));
     }
+    for (unsigned i = n; i < all; i++)
+        b.value[k->body->arg[i - n]->id] = LLVMGetParam(f, i);
     block(&b, k->body);
     LLVMBuildRetVoid(u->builder);
 }

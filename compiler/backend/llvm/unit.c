@@ -88,11 +88,11 @@ static LLVMValueRef place(const Unit *u, Places *p, const KArg *a, const EmitOpt
 
 static void call_kernel(const Unit *u, Places *p, const KCall *c, const EmitOptions *o) {
     LLVMValueRef f = LLVMGetNamedFunction(u->module, unit_name(u, c->kernel->name));
-    int n = c->kernel->params.len;
-    LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, n);
-    for (int i = 0; i < n; i++)
-        x[i] = place(u, p, &c->arg[i], o);
-    LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(f), f, x, (unsigned)n, "");
+    int n = c->kernel->params.len, all = n + c->kernel->body->nargs;
+    LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, all);
+    for (int i = 0; i < all; i++)
+        x[i] = i < n ? place(u, p, &c->arg[i], o) : size_of(u, c->index[i - n]);
+    LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(f), f, x, (unsigned)all, "");
 }
 
 static LLVMValueRef begin_function(const Unit *u, const char *name, int n, LLVMLinkage linkage) {
