@@ -325,3 +325,11 @@ bool storage_is_row_major(const Value *v) {
     }
     return true;
 }
+
+const Strips *graph_strips(const Graph *g, int group, int *member) {
+    for (int i = 0; i < g->strips.len; i++)
+        for (*member = 0; *member < g->strips.data[i]->n; ++*member)
+            if (g->strips.data[i]->group[*member] == group)
+                return g->strips.data[i];
+    return NULL;
+}

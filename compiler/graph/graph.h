@@ -60,6 +60,7 @@ struct Value {
     bool known;       /* VALUE_NODE: folding can compute it (passes/fold.h) */
 
     Storage storage;
+    int64_t window;       /* roots: rows (axis 2) that the buffer holds at a time; 0: all */
     int64_t buffer_size;  /* roots: elements of the buffer; set with storage */
     int64_t arena_offset; /* roots in the arena: bytes; -1 until planned and for inputs, outputs, constants */
 };
@@ -100,6 +101,23 @@ struct Node {
     int group;
 };
 
+/* A call of a group for some rows (axis 2) of its value, or rows of that value that move within its window. */
+typedef struct StripStep {
+    bool move;
+    int member;
+    int64_t lo, hi;
+    int64_t in_base, out_base; /* first row that the window before the member holds, and its own (before a move) */
+} StripStep;
+
+/* Consecutive groups that are computed together a few rows at a time: what one hands to the next needs a window of rows
+ * only, which stays in the cache. */
+typedef struct Strips {
+    int n;
+    int *group;    /* members in order */
+    Value **value; /* what each computes; all but the last have windows */
+    VEC(StripStep) steps;
+} Strips;
+
 struct Graph {
     Arena *arena;
     Diag *diag;
@@ -111,12 +129,16 @@ struct Graph {
     Node *first, *last;
     StrMap names; /* of all values: name -> Value */
     int next_id, next_group;
+    VEC(Strips *) strips;
     int64_t arena_size; /* bytes, set by the memory plan */
     struct {            /* what folding may spend, and has (passes/fold.c) */
         int64_t largest, bytes;
         double work;
     } fold;
 };
+
+/* The strips that a group takes part in and its place there; NULL where it is called once for all rows. */
+const Strips *graph_strips(const Graph *g, int group, int *member);
 
 /* --- construction (graph.c); all of it in the graph's arena --- */
 

@@ -25,7 +25,7 @@ typedef struct Written {
     int64_t dim[GRAPH_MAX_RANK];
     const char *root; /* NULL: own or none */
     bool stored;
-    int64_t buffer_size, offset, arena_offset;
+    int64_t buffer_size, window, offset, arena_offset;
     int nstrides;
     int64_t stride[GRAPH_MAX_RANK];
 } Written;
@@ -84,7 +84,7 @@ static bool parse_type(Parse *p, Written *w) {
 static bool parse_storage(Parse *p, Written *w) {
     Scan *s = &p->scan;
     if (scan_accept(s, "buffer")) {
-        if (!scan_int(s, &w->buffer_size) || (scan_accept(s, "+") && !scan_int(s, &w->offset)))
+        if (!scan_int(s, &w->buffer_size) || (scan_accept(s, "window") && !scan_int(s, &w->window)) || (scan_accept(s, "+") && !scan_int(s, &w->offset)))
             return false;
     } else if (scan_accept(s, "in")) {
         if (!parse_name(p, &w->root) || !scan_expect(s, "+") || !scan_int(s, &w->offset))
@@ -125,6 +125,7 @@ static void set_value(Parse *p, Value *v, const Written *w) {
     for (int d = 0; d < w->rank; d++)
         v->storage.stride[d] = w->stride[d];
     v->buffer_size = w->root ? 0 : w->buffer_size;
+    v->window = w->window;
     v->arena_offset = w->arena_offset;
     if (w->root) {
         VEC_PUSH(a, &p->unrooted, v);
@@ -415,8 +416,48 @@ static bool parse_input(Parse *p) {
     return true;
 }
 
+static bool parse_step(Parse *p, Strips *to) {
+    Scan *s = &p->scan;
+    StripStep step = {.move = scan_accept(s, "move")};
+    if ((!step.move && !scan_expect(s, "call")) || !scan_small(s, &step.member) || !scan_expect(s, "rows") ||
+        !scan_int(s, &step.lo) || !scan_expect(s, "to") || !scan_int(s, &step.hi) || !scan_expect(s, "at") ||
+        !scan_int(s, &step.out_base) || (!step.move && (!scan_expect(s, "from") || !scan_int(s, &step.in_base))))
+        return false;
+    if (step.member >= to->n)
+        return scan_fail(s, "the strips have no member %d", step.member);
+    VEC_PUSH(s->arena, &to->steps, step);
+    return true;
+}
+
+static bool parse_strips(Parse *p) {
+    Scan *s = &p->scan;
+    VEC(Value *) values = {0};
+    do {
+        const char *name;
+        if (!parse_name(p, &name))
+            return false;
+        Value *v = name ? find_value(p, name) : NULL;
+        if (!v || v->kind != VALUE_NODE)
+            return scan_fail(s, "no node's value in the strips");
+        VEC_PUSH(s->arena, &values, v);
+    } while (scan_accept(s, ","));
+    Strips *strips = ARENA_NEW(s->arena, Strips);
+    strips->n = values.len;
+    strips->value = values.data;
+    strips->group = ARENA_ARRAY(s->arena, int, values.len);
+    for (int i = 0; i < values.len; i++)
+        strips->group[i] = values.data[i]->def->group;
+    while (scan_is(s, "call") || scan_is(s, "move"))
+        if (!parse_step(p, strips))
+            return false;
+    VEC_PUSH(s->arena, &p->graph->strips, strips);
+    return true;
+}
+
 static bool parse_line(Parse *p) {
     Scan *s = &p->scan;
+    if (scan_accept(s, "strips"))
+        return parse_strips(p);
     if (scan_accept(s, "input"))
         return parse_input(p);
     if (scan_accept(s, "output"))

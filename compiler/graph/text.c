@@ -64,6 +64,8 @@ static void print_storage(StrBuf *out, const Value *v) {
         return;
     if (s->root == v) {
         sb_printf(out, " buffer %lld", (long long)v->buffer_size);
+        if (v->window)
+            sb_printf(out, " window %lld", (long long)v->window);
         if (s->offset)
             sb_printf(out, " + %lld", (long long)s->offset);
     } else {
@@ -189,6 +191,27 @@ static void print_node(StrBuf *out, const Node *n, int depth) {
     sb_putc(out, '\n');
 }
 
+/* strips %a, %b
+ *   call 0 rows 0 to 10 at 0 from 0
+ *   move 0 rows 8 to 10 at 0 */
+static void print_strips(StrBuf *out, const Strips *s, int depth) {
+    indent(out, depth);
+    for (int i = 0; i < s->n; i++) {
+        sb_puts(out, i ? ", " : "strips ");
+        print_name(out, s->value[i]);
+    }
+    for (int i = 0; i < s->steps.len; i++) {
+        const StripStep *step = &s->steps.data[i];
+        sb_putc(out, '\n');
+        indent(out, depth + 1);
+        sb_printf(out, "%s %d rows %lld to %lld at %lld", step->move ? "move" : "call", step->member, (long long)step->lo,
+                  (long long)step->hi, (long long)step->out_base);
+        if (!step->move)
+            sb_printf(out, " from %lld", (long long)step->in_base);
+    }
+    sb_putc(out, '\n');
+}
+
 static void print_graph(StrBuf *out, const Graph *g, int depth) {
     print_quoted(out, "graph ", g->name);
     if (g->arena_size)
@@ -208,6 +231,8 @@ static void print_graph(StrBuf *out, const Graph *g, int depth) {
     }
     for (const Node *n = g->first; n; n = n->next)
         print_node(out, n, depth + 1);
+    for (int i = 0; i < g->strips.len; i++)
+        print_strips(out, g->strips.data[i], depth + 1);
     for (int i = 0; i < g->outputs.len; i++) {
         indent(out, depth + 1);
         sb_puts(out, "output ");

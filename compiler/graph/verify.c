@@ -58,8 +58,8 @@ static bool check_storage(Check *c, const Value *v) {
         return fail(c, "value %s lies in %s, which has other elements", v->name, root->name);
     int64_t lo = v->storage.offset, hi = lo, reach;
     for (int d = 0; d < v->rank; d++) {
-        int64_t *end = v->storage.stride[d] < 0 ? &lo : &hi;
-        if (v->dim[d] > 1 && (__builtin_mul_overflow(v->dim[d] - 1, v->storage.stride[d], &reach) ||
+        int64_t *end = v->storage.stride[d] < 0 ? &lo : &hi, size = d == 2 && v->window ? v->window : v->dim[d];
+        if (size > 1 && (__builtin_mul_overflow(size - 1, v->storage.stride[d], &reach) ||
                               __builtin_add_overflow(*end, reach, end)))
             return fail(c, "the strides of value %s overflow", v->name);
     }

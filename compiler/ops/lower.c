@@ -38,10 +38,16 @@ static KParam *param_of(Lower *l, Value *v, bool written) {
 }
 
 static KIndex address(Lower *l, const Value *v, const KIndex *idx) {
+    const LowerState *s = l->state;
     KIndex at = kx_const(l->arena, 0);
-    for (int d = 0; d < v->rank; d++)
-        if (v->dim[d] != 1)
-            at = kx_add(l->arena, at, kx_scale(l->arena, idx[d], v->storage.stride[d]));
+    for (int d = 0; d < v->rank; d++) {
+        if (v->dim[d] == 1)
+            continue;
+        KIndex i = idx[d];
+        if (d == 2 && v->window)
+            i = kx_sub(l->arena, i, v == s->strips->value[s->member] ? s->out_base : s->in_base);
+        at = kx_add(l->arena, at, kx_scale(l->arena, i, v->storage.stride[d]));
+    }
     return at;
 }
 
@@ -158,7 +164,9 @@ LoopNest lower_loops(Lower *l, int rank, const int64_t *dim, const Value *v) {
             nest.idx[d] = kx_const(l->arena, 0);
             continue;
         }
-        KInstr *loop = lower_for(l, KLOOP_PARALLEL, names[d], 0, dim[d], 0, NULL);
+        KInstr *loop = d == 2 && l->state->strips
+                           ? kb_for(&l->b, KLOOP_PARALLEL, names[d], kx_value(&l->b, l->state->from), kx_value(&l->b, l->state->to), 1, 0, NULL)
+                           : lower_for(l, KLOOP_PARALLEL, names[d], 0, dim[d], 0, NULL);
         nest.loop[nest.n++] = loop;
         nest.idx[d] = lower_iv(l, loop);
     }

@@ -169,7 +169,20 @@ static void drop_unused_params(Assembly *as, KKernel *k, LowerState *s) {
     k->params.len = s->bindings.len = n;
 }
 
-static void lower_group(Assembly *as, Node *first, Node *last) {
+/* Which rows a call computes and what the windows hold then: arguments of the kernel. */
+static void open_strips(Lower *l, const Graph *g) {
+    LowerState *s = l->state;
+    s->strips = graph_strips(g, s->group, &s->member);
+    if (!s->strips)
+        return;
+    s->from = kx_var(l->arena, kernel_index(l->kernel, "from"));
+    s->to = kx_var(l->arena, kernel_index(l->kernel, "to"));
+    s->in_base = kx_var(l->arena, kernel_index(l->kernel, "in_base"));
+    s->out_base = kx_var(l->arena, kernel_index(l->kernel, "out_base"));
+}
+
+/* One kernel for the group and its call for all rows; no kernel where there is nothing to do. */
+static KCall lower_group(Assembly *as, Node *first, Node *last) {
     LowerState state = {.group = first->group, .first = first, .last = last};
     Node *anchor = last;
     double macs = 0;
@@ -183,6 +196,7 @@ static void lower_group(Assembly *as, Node *first, Node *last) {
     }
     KKernel *k = kernel_new(as->module, arena_strdup(as->arena, anchor->op_type));
     Lower l = {kb_at_end(k, k->body), as->module, k, as->graph, as->arena, &state};
+    open_strips(&l, as->graph);
     if (anchor->op->lower) {
         anchor->op->lower(&l, anchor);
     } else {
@@ -202,7 +216,7 @@ static void lower_group(Assembly *as, Node *first, Node *last) {
     kernel_simplify(k);
     drop_unused_params(as, k, &state);
     if (!k->params.len)
-        return; /* nothing but empty tensors */
+        return (KCall){0}; /* nothing but empty tensors */
     KArg *arg = arguments(as, &state);
     set_pointer_facts(k, arg);
     const char *comment = joined_sources(as->arena, &state);
@@ -214,7 +228,49 @@ static void lower_group(Assembly *as, Node *first, Node *last) {
     } else {
         shared->comment = arena_printf(as->arena, "%s; %s", shared->comment, comment);
     }
-    VEC_PUSH(as->arena, &as->module->calls, ((KCall){.kernel = shared, .arg = arg, .comment = comment, .macs = (int64_t)macs}));
+    return (KCall){.kernel = shared, .arg = arg, .comment = comment, .macs = (int64_t)macs};
+}
+
+/* --- strips --- */
+
+/* Copies rows of a window to its start; they do not overlap. */
+static KCall move_rows(Assembly *as, const Value *v, int64_t from, int64_t rows) {
+    int64_t row = v->storage.stride[2], count = rows * row;
+    KKernel *k = kernel_new(as->module, "move_rows");
+    KParam *x = kernel_param(k, "x", v->dtype, count, false), *y = kernel_param(k, "y", v->dtype, count, true);
+    KBuilder b = kb_at_end(k, k->body);
+    KInstr *loop = kb_for(&b, KLOOP_PARALLEL, "i", kb_int(&b, DT_INDEX, 0), kb_int(&b, DT_INDEX, count), 1, 0, NULL);
+    KIndex at = kx_var(as->arena, kb_iv(loop));
+    kb_store(&b, y, at, kb_load(&b, x, at));
+    kb_end_for(&b, loop, NULL);
+    kb_yield(&b, 0, NULL);
+    KArg *arg = ARENA_ARRAY(as->arena, KArg, 2);
+    arg[0] = (KArg){buffer_of(as, v->storage.root), from * row};
+    arg[1] = (KArg){arg[0].buffer, 0};
+    set_pointer_facts(k, arg);
+    KCall c = {.kernel = share(as, k), .arg = arg, .comment = "rows that the next strip needs again"};
+    if (c.kernel == k) {
+        k->name = ident_unique(as->arena, &as->kernel_names, "move_rows");
+        k->comment = c.comment;
+        VEC_PUSH(as->arena, &as->module->kernels, k);
+    }
+    return c;
+}
+
+static void call_strips(Assembly *as, const Strips *s, const KCall *whole) {
+    for (int i = 0; i < s->steps.len; i++) {
+        const StripStep *step = &s->steps.data[i];
+        const Value *v = s->value[step->member];
+        if (step->move) {
+            VEC_PUSH(as->arena, &as->module->calls, move_rows(as, v, step->lo - step->out_base, step->hi - step->lo));
+            continue;
+        }
+        KCall c = whole[step->member];
+        const int64_t index[] = {step->lo, step->hi, step->in_base, step->out_base};
+        c.index = arena_dup(as->arena, index, sizeof index);
+        c.macs = (int64_t)((double)c.macs * (double)step->hi / (double)v->dim[2]) - (int64_t)((double)c.macs * (double)step->lo / (double)v->dim[2]);
+        VEC_PUSH(as->arena, &as->module->calls, c);
+    }
 }
 
 static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
@@ -274,6 +330,7 @@ KModule *lower_graph(const Graph *g, Arena *a) {
     as.buffer = ARENA_ARRAY(a, KBuffer *, g->next_id);
     as.module->model_name = g->name;
     as.module->arena_size = g->arena_size;
+    KCall *part = NULL; /* of the strips that are being lowered */
     for (int i = 0; i < g->inputs.len; i++)
         interface_buffer(&as, KBUF_INPUT, g->inputs.data[i]);
     for (int i = 0; i < g->outputs.len; i++)
@@ -283,8 +340,22 @@ KModule *lower_graph(const Graph *g, Arena *a) {
         while (n->group && last->next && last->next->group == n->group)
             last = last->next;
         next = last->next;
-        if (n->group)
-            lower_group(&as, n, last);
+        int member;
+        const Strips *strips = n->group ? graph_strips(g, n->group, &member) : NULL;
+        if (!n->group)
+            continue;
+        KCall call = lower_group(&as, n, last);
+        if (!call.kernel)
+            continue;
+        if (!strips) {
+            VEC_PUSH(a, &as.module->calls, call);
+            continue;
+        }
+        if (member == 0)
+            part = ARENA_ARRAY(a, KCall, strips->n);
+        part[member] = call;
+        if (member == strips->n - 1)
+            call_strips(&as, strips, part);
     }
     place_scratch(&as);
     name_tables(&as);

@@ -24,6 +24,9 @@ typedef struct LowerState {
     Node *first, *last; /* the group's nodes, adjacent */
     VEC(Binding) bindings;
     VEC(Known) known;
+    const Strips *strips; /* NULL, or the group computes the rows from .. to - 1 at each call, and: */
+    int member;
+    KIndex from, to, in_base, out_base; /* first rows that the windows hold */
     const KIndex *stored_idx; /* index that `known` speaks of; NULL outside lower_store */
     int stored_rank;
 } LowerState;

@@ -52,6 +52,16 @@ bool window_read(const Node *n, const Value *x, const int64_t *kernel, bool ceil
     return true;
 }
 
+bool window_of(const Node *n, Window *w) {
+    const Attr *shape = node_attr(n, "kernel_shape");
+    if (*n->domain || !n->in[0] || n->in[0]->rank < 3)
+        return false;
+    if (!strcmp(n->op_type, "Conv"))
+        return window_read(n, n->in[0], n->in[1]->dim + 2, false, w);
+    bool pool = !strcmp(n->op_type, "MaxPool") || !strcmp(n->op_type, "AveragePool") || !strcmp(n->op_type, "LpPool");
+    return pool && shape && window_read(n, n->in[0], shape->ints, attr_int(n, "ceil_mode", 0) != 0, w);
+}
+
 /* First and one past the last kernel position that meets the input. */
 static void bounds(Lower *l, const Window *w, int d, KIndex o, KValue **lo, KValue **hi) {
     KBuilder *b = &l->b;

@@ -15,6 +15,8 @@ typedef struct Window {
 /* Reads strides, dilations, pads or auto_pad of n for an input of rank n + 2 and the given kernel, and computes the
  * output sizes (ceil_mode rounds up). False after a report. */
 bool window_read(const Node *n, const Value *x, const int64_t *kernel, bool ceil_mode, Window *w);
+/* The window through which n reads input 0: a Conv or a pooling operator; false where it is neither. */
+bool window_of(const Node *n, Window *w);
 
 /* REDUCE loops over the window at output position o, bounds clipped to the input so that the body needs no test, each
  * carrying the accumulators; the body sees input positions `at` and kernel positions `k`. */

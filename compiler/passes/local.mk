@@ -14,4 +14,5 @@ libmlcc_a_SOURCES += \
 	compiler/passes/passes.h \
 	compiler/passes/plan.c \
 	compiler/passes/run.c \
-	compiler/passes/storage.c
+	compiler/passes/storage.c \
+	compiler/passes/strips.c

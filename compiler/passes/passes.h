@@ -28,6 +28,7 @@ void pass_layout(Graph *g, const Target *t); /* storage order of activations and
  * every value that a kernel touches has storage, and the graph outputs are distinct VALUE_NODE values that are their own
  * row-major roots (an Identity node copies where an input, a constant or another output would be returned). */
 void pass_storage(Graph *g);
+void pass_strips(Graph *g, const Target *t); /* chains over large images, computed some rows at a time */
 void pass_plan(Graph *g);          /* arena offsets */
 
 bool passes_run(Graph *g, const PassOptions *options);

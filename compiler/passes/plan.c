@@ -53,7 +53,10 @@ static int collect(Plan *p, Graph *g) {
     for (Node *n = g->first; n; n = n->next) {
         if (!n->group)
             continue;
-        call += !n->prev || n->prev->group != n->group;
+        int member;
+        const Strips *strips = graph_strips(g, n->group, &member);
+        if ((!n->prev || n->prev->group != n->group) && (!strips || !member)) /* members of strips live together */
+            call++;
         for (int i = 0; i < n->nin; i++)
             touch(p, slot, n->in[i], call);
         for (int i = 0; i < n->nout; i++)

@@ -24,6 +24,7 @@ static const Step steps[] = {
     {.name = "group", .always = pass_group},
     {.name = "layout", .targeted = pass_layout},
     {.name = "storage", .always = pass_storage},
+    {.name = "strips", .targeted = pass_strips},
     {.name = "plan", .always = pass_plan},
 };
 

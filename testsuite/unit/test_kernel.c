@@ -382,7 +382,7 @@ static void around_product(void) {
     arg[0].buffer = in;
     arg[1].buffer = out;
     arg[2].buffer = w;
-    VEC_PUSH(arena, &module->calls, ((KCall){kernel, arg, "fc", M * N * K}));
+    VEC_PUSH(arena, &module->calls, ((KCall){.kernel = kernel, .arg = arg, .comment = "fc", .macs = M * N * K}));
 }
 
 START_TEST(modules_survive_text) {
