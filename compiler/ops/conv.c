@@ -61,7 +61,8 @@ ELEMENT(element_conv) {
     memcpy(weight + 2, loops.k, (size_t)w.n * sizeof *at);
     at[1] = kx_add(l->arena, first, lower_iv(l, channels));
     weight[1] = lower_iv(l, channels);
-    KValue *next = kb_fma(&l->b, lower_load(l, n, 0, at), lower_load(l, n, 1, weight), kb_carried(channels, 0));
+    KValue *factor = lower_load(l, n, 1, weight);
+    KValue *next = kb_fma(&l->b, lower_load(l, n, 0, at), factor, kb_carried(channels, 0));
     kb_end_for(&l->b, channels, &next);
     window_close(l, &loops, channels->result, &sum);
     return sum;
@@ -167,7 +168,8 @@ ELEMENT(element_conv_transpose) {
     KInstr *channels = lower_for(l, KLOOP_REDUCE, "c", 0, in_per_group, 1, &init);
     KIndex c = kx_add(a, kx_scale(a, g, in_per_group), lower_iv(l, channels));
     at[1] = weight[0] = c;
-    KValue *next = kb_fma(b, lower_load(l, n, 0, at), lower_load(l, n, 1, weight), kb_carried(channels, 0));
+    KValue *factor = lower_load(l, n, 1, weight);
+    KValue *next = kb_fma(b, lower_load(l, n, 0, at), factor, kb_carried(channels, 0));
     kb_end_for(b, channels, &next);
     kb_else(b, branch, channels->result);
     kb_end_if(b, branch, &init);

@@ -117,7 +117,8 @@ ELEMENT(element_one_hot) {
     KValue *i = kb_cast(b, lower_load(l, n, 0, at), DT_I64), *depth = kb_int(b, DT_I64, n->out[0]->dim[axis]);
     i = kb_select(b, kb_binary(b, KOP_LT, i, kb_int(b, DT_I64, 0)), kb_binary(b, KOP_ADD, i, depth), i);
     KValue *hit = kb_binary(b, KOP_EQ, i, kb_cast(b, kx_value(b, idx[axis]), DT_I64));
-    return kb_select(b, hit, lower_load(l, n, 2, on), lower_load(l, n, 2, off));
+    KValue *no = lower_load(l, n, 2, off);
+    return kb_select(b, hit, lower_load(l, n, 2, on), no);
 }
 
 INFER(infer_eye_like) {

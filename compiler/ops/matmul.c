@@ -48,7 +48,8 @@ ELEMENT(element_matmul) {
     KIndex k = lower_iv(l, loop);
     operand_index(l, x, idx, nbatch, row, k, at);
     operand_index(l, y, idx, nbatch, k, column, to);
-    KValue *next = kb_fma(&l->b, lower_load(l, n, 0, at), lower_load(l, n, 1, to), kb_carried(loop, 0));
+    KValue *factor = lower_load(l, n, 1, to);
+    KValue *next = kb_fma(&l->b, lower_load(l, n, 0, at), factor, kb_carried(loop, 0));
     kb_end_for(&l->b, loop, &next);
     return kb_result(loop, 0);
 }
@@ -96,7 +97,8 @@ ELEMENT(element_gemm) {
     KInstr *loop = lower_for(l, KLOOP_REDUCE, "k", 0, a->dim[ta ? 0 : 1], 1, &init);
     KIndex k = lower_iv(l, loop);
     const KIndex at[2] = {ta ? k : idx[0], ta ? idx[0] : k}, to[2] = {tb ? idx[1] : k, tb ? k : idx[1]};
-    KValue *next = kb_fma(&l->b, lower_load(l, n, 0, at), lower_load(l, n, 1, to), kb_carried(loop, 0));
+    KValue *factor = lower_load(l, n, 1, to);
+    KValue *next = kb_fma(&l->b, lower_load(l, n, 0, at), factor, kb_carried(loop, 0));
     kb_end_for(&l->b, loop, &next);
     KValue *product = kb_result(loop, 0);
     if (alpha == 1.0f)

@@ -502,7 +502,8 @@ static void count_votes(const Walk *w, KIndex leaf) {
     KValue *to = kx_value(b, load_index(w, w->first_vote, kx_add_const(l->arena, leaf, 1)));
     KInstr *votes = kb_for(b, KLOOP_SERIAL, "vote", from, to, 1, 0, NULL);
     KIndex vote = lower_iv(l, votes), target = load_index(w, w->target, vote);
-    KValue *sum = kb_binary(b, operation(w->f->aggregate), kb_load(b, w->weight, vote), kb_load(b, w->score, target));
+    KValue *score = kb_load(b, w->score, target);
+    KValue *sum = kb_binary(b, operation(w->f->aggregate), kb_load(b, w->weight, vote), score);
     kb_store(b, w->score, target, sum);
     kb_end_for(b, votes, NULL);
 }
