@@ -18,6 +18,7 @@ typedef struct Schedule {
     const Target *target;
     int lanes; /* of float32 */
     int registers;
+    bool repeatable; /* iterations may run twice: nothing is read where the kernel writes */
 } Schedule;
 
 /* A perfect nest of parallel loops with constant bounds, outermost first. */
@@ -290,13 +291,17 @@ static Tile largest_tile(const Schedule *s, bool rows, int carried) {
     return (Tile){vectors, many ? 6 : 6};
 }
 
+static double tile_cost(int64_t rows, int vectors) { return (double)(rows * vectors) + 0.6 * (double)(rows + vectors); }
+
 /* Rows in a tile, so that the tiles cover the trips with the least work and rest. */
-static int tile_rows(int64_t trips, int most, int vectors) {
+static int tile_rows(const Schedule *s, int64_t trips, int most, int vectors) {
     int best = 1;
     double least = 1e300;
     for (int r = 1; r <= most; r++) {
         int64_t full = trips / r, rest = trips % r;
-        double cost = (double)full * (r * vectors + 0.6 * (r + vectors)) + (rest ? (double)(rest * vectors) + 0.6 * (double)(rest + vectors) + 2 : 0);
+        double cost = (double)full * tile_cost(r, vectors);
+        if (rest)
+            cost += s->repeatable && full ? tile_cost(r, vectors) : tile_cost(rest, vectors) + 2;
         if (r * vectors < 8)
             cost *= 1 + 0.06 * (8 - r * vectors);
         if (cost <= least) {
@@ -309,8 +314,9 @@ static int tile_rows(int64_t trips, int most, int vectors) {
 
 /* rows x (vectors x lanes): the innermost two loops of a nest become straight code. */
 static void tile(Schedule *s, KInstr *row, int rows, int lanes) {
-    KInstr *outer, *inner, *rest;
-    if (!schedule_split(s->k, row, rows, &outer, &inner, &rest))
+    KInstr *outer, *inner, *rest = NULL;
+    if (!(s->repeatable && schedule_overlap(s->k, row, rows, &outer, &inner)) &&
+        !schedule_split(s->k, row, rows, &outer, &inner, &rest))
         return;
     for (int i = 0; i < (rest ? 2 : 1); i++) {
         KInstr *rows_loop = i ? rest : inner;
@@ -332,11 +338,18 @@ static void tile_rows_of(Schedule *s, KInstr *row, Tile t, int lanes) {
         return;
     if (from > lo && !schedule_cut(s->k, row, from, &middle))
         return;
+    if (after && middle != row && from == lo + 1 && hi == to + 1) { /* one piece of code for both borders */
+        KBuilder b = kb_before(s->k, row);
+        row->arg[1] = kb_int(&b, DT_INDEX, hi);
+        row->step = to - lo;
+        kernel_unlink(after);
+        after = NULL;
+    }
     if (after)
         widen(s, schedule_inner(after), lanes);
     if (middle != row)
         widen(s, schedule_inner(row), lanes);
-    tile(s, middle, tile_rows(to - from, t.rows, t.vectors), lanes);
+    tile(s, middle, tile_rows(s, to - from, t.rows, t.vectors), lanes);
 }
 
 /* A piece of the vector loop, outermost in its nest, of count blocks of vectors x lanes. depth: loops inside it. */
@@ -497,8 +510,37 @@ static void unroll_short(KKernel *k, KBlock *b) {
     }
 }
 
+static bool is_stored(const KBlock *b, const KParam *p) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        if (i->op == KOP_STORE && i->mem.param == p)
+            return true;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n] && is_stored(i->block[n], p))
+                return true;
+    }
+    return false;
+}
+
+static bool reads_what_it_writes(const KKernel *k, const KBlock *b) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        if (i->op == KOP_LOAD && is_stored(k->body, i->mem.param))
+            return true;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n] && reads_what_it_writes(k, i->block[n]))
+                return true;
+    }
+    return false;
+}
+
+static bool is_repeatable(const KKernel *k) {
+    for (int i = 0; i < k->params.len; i++)
+        if (k->params.data[i]->written && !k->params.data[i]->noalias)
+            return false;
+    return !reads_what_it_writes(k, k->body);
+}
+
 void schedule_kernel(KKernel *k, const Target *t) {
-    Schedule s = {k, t, t->vector_bits >= 64 ? t->vector_bits / 32 : 1, t->vector_registers};
+    Schedule s = {k, t, t->vector_bits >= 64 ? t->vector_bits / 32 : 1, t->vector_registers, is_repeatable(k)};
     kernel_simplify(k); /* loops of one iteration would dissolve while the nest around them is counted */
     schedule_block(&s, k->body);
     kernel_simplify(k);

@@ -11,6 +11,9 @@
 /* for i in lo..hi  ->  for o in lo..lo+n*factor step factor { for i in o..o+factor } and, where factor does not divide
  * the constant trip count, a remainder loop after it, returned in *rest (else NULL). */
 bool schedule_split(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner, KInstr **rest);
+/* The same without a remainder: the last block begins early enough, and repeats iterations of the one before. For kernels
+ * that may store an element twice: none reads where it writes. */
+bool schedule_overlap(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner);
 /* Two perfectly nested parallel loops exchange places; *swapped is then the outer one. */
 bool schedule_interchange(KKernel *k, KInstr *outer, KInstr **swapped);
 /* Two perfectly nested loops become one where every access allows it (coef_outer == trip_inner * coef_inner). */

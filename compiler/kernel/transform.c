@@ -60,6 +60,27 @@ bool schedule_split(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KI
     return true;
 }
 
+bool schedule_overlap(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner) {
+    int64_t lo, hi, trips;
+    if (loop->loop != KLOOP_PARALLEL || loop->nresults || loop->step != 1 || !kloop_bounds(loop, &lo, &hi, &trips) ||
+        factor < 1 || trips < factor)
+        return false;
+    KBuilder b = kb_before(k, loop);
+    KMap m = kmap_new(k);
+    const char *name = kb_iv(loop)->name;
+    *outer = kb_for(&b, KLOOP_PARALLEL, name, index_const(&b, lo), index_const(&b, hi), factor, 0, NULL);
+    KValue *first = kb_iv(*outer);
+    if (trips % factor)
+        first = kb_binary(&b, KOP_MIN, first, index_const(&b, hi - factor));
+    *inner = kb_for(&b, KLOOP_PARALLEL, name, index_const(&b, 0), index_const(&b, factor), 1, 0, NULL);
+    kmap_set(&m, kb_iv(loop), sum_value(&b, first, kb_iv(*inner)));
+    clone_body(&b, &m, loop);
+    kb_end_for(&b, *inner, NULL);
+    kb_end_for(&b, *outer, NULL);
+    kernel_unlink(loop);
+    return true;
+}
+
 bool schedule_interchange(KKernel *k, KInstr *outer, KInstr **swapped) {
     KInstr *inner = schedule_inner(outer);
     int64_t lo, hi, lo2, hi2;
