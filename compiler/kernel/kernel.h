@@ -285,6 +285,9 @@ const char *kernel_module_verify(const KModule *m);
 /* --- clean-up (simplify.c): folds, common subexpressions, dead code, loops of one or no iteration --- */
 
 void kernel_simplify(KKernel *k);
+/* Instructions go to where effects first need them, in one order, however they were built; dead ones vanish
+ * (order.c). */
+void kernel_order(KKernel *k);
 
 /* Number of FMA and dot-product lane operations, loads and stores that one run executes (bounds taken from ranges). */
 typedef struct KCount {

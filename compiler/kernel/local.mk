@@ -8,6 +8,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/kernel.h \
 	compiler/kernel/kops.def \
 	compiler/kernel/math.c \
+	compiler/kernel/order.c \
 	compiler/kernel/parse.c \
 	compiler/kernel/rewrite.c \
 	compiler/kernel/rewrite.h \

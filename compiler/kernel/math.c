@@ -656,6 +656,7 @@ static KFunc *function(KModule *m, KMath which, KType t) {
     V *const *arg = f->body->body->arg;
     V *result = e->two ? e->two(&fn, arg[0], arg[1]) : e->one(&fn, arg[0]);
     kb_yield(&fn.b, 1, &result);
+    kernel_order(f->body);
     kernel_simplify(f->body);
     VEC_PUSH(m->arena, &m->funcs, f);
     return f;

@@ -21,18 +21,11 @@ bool lower_is_internal(const Lower *l, const Value *v) {
 /* The parameter through which the kernel reaches a value's elements: its pointer is at the value's first element. */
 static KParam *param_of(Lower *l, Value *v, bool written) {
     LowerState *s = l->state;
-    int same = 0;
-    for (int i = 0; i < s->bindings.len; i++) {
-        Binding *b = &s->bindings.data[i];
-        if (b->value == v)
-            return b->param;
-        if (b->value)
-            same += b->written == written && value_is_const(b->value) == value_is_const(v);
-    }
-    const char *letter = written ? "y" : value_is_const(v) ? "w" : "x";
-    const char *name = same ? arena_printf(l->arena, "%s%d", letter, same) : letter;
+    for (int i = 0; i < s->bindings.len; i++)
+        if (s->bindings.data[i].value == v)
+            return s->bindings.data[i].param;
     int64_t count = v->storage.root->buffer_size - v->storage.offset;
-    KParam *p = kernel_param(l->kernel, name, v->dtype, count, written);
+    KParam *p = kernel_param(l->kernel, NULL, v->dtype, count, written); /* named when the kernel is complete */
     VEC_PUSH(l->arena, &s->bindings, ((Binding){p, v, NULL, written}));
     return p;
 }
@@ -185,21 +178,16 @@ KInstr *lower_for(Lower *l, KLoopKind kind, const char *name, int64_t lo, int64_
 
 KIndex lower_iv(Lower *l, const KInstr *loop) { return kx_var(l->arena, kb_iv(loop)); }
 
-static KParam *own_buffer(Lower *l, KBuffer *buffer, const char *letter, bool written) {
-    LowerState *s = l->state;
-    int same = 0;
-    for (int i = 0; i < s->bindings.len; i++)
-        same += s->bindings.data[i].buffer && s->bindings.data[i].buffer->kind == buffer->kind;
-    const char *name = same ? arena_printf(l->arena, "%s%d", letter, same) : letter;
-    KParam *p = kernel_param(l->kernel, name, buffer->dtype, buffer->count, written);
-    VEC_PUSH(l->arena, &s->bindings, ((Binding){p, NULL, buffer, written}));
+static KParam *own_buffer(Lower *l, KBuffer *buffer, bool written) {
+    KParam *p = kernel_param(l->kernel, NULL, buffer->dtype, buffer->count, written);
+    VEC_PUSH(l->arena, &l->state->bindings, ((Binding){p, NULL, buffer, written}));
     return p;
 }
 
 KParam *lower_scratch(Lower *l, DType t, int64_t count) {
     KBuffer *b = kernel_buffer(l->module, KBUF_ARENA, NULL, t, count);
     b->arena_offset = -1; /* lower_graph places it when all calls are known */
-    return own_buffer(l, b, "scratch", true);
+    return own_buffer(l, b, true);
 }
 
 KParam *lower_table(Lower *l, const char *name, DType t, int64_t count, const void *data) {
@@ -207,5 +195,5 @@ KParam *lower_table(Lower *l, const char *name, DType t, int64_t count, const vo
     KBuffer *b = kernel_buffer(l->module, KBUF_CONST, name, t, count);
     int64_t *dim = arena_dup(l->arena, &count, sizeof count);
     b->data = (KData){arena_dup(l->arena, data, (size_t)count * (size_t)dtype_size(t)), 1, dim, &one};
-    return own_buffer(l, b, "table", false);
+    return own_buffer(l, b, false);
 }

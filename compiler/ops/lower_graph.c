@@ -128,13 +128,14 @@ static KKernel *share(Assembly *as, KKernel *k) {
     return same ? same : k;
 }
 
-static void mark_params(const KBlock *b, bool *used) {
+/* Parameters in the order in which the kernel meets them. */
+static void meet_params(const KBlock *b, int *place, int *n) {
     for (const KInstr *i = b->first; i; i = i->next) {
-        if (i->mem.param)
-            used[i->mem.param->index] = true;
-        for (int n = 0; n < 2; n++)
-            if (i->block[n])
-                mark_params(i->block[n], used);
+        if (i->mem.param && place[i->mem.param->index] < 0)
+            place[i->mem.param->index] = (*n)++;
+        for (int k = 0; k < 2; k++)
+            if (i->block[k])
+                meet_params(i->block[k], place, n);
     }
 }
 
@@ -150,23 +151,41 @@ static void remove_buffer(KModule *m, const KBuffer *b) {
     m->buffers.len = n;
 }
 
-/* Where tensors are empty, lowering may ask for what no instruction then uses. */
-static void drop_unused_params(Assembly *as, KKernel *k, LowerState *s) {
-    bool *used = ARENA_ARRAY(as->arena, bool, k->params.len + 1);
-    mark_params(k->body, used);
-    int n = 0;
-    for (int i = 0; i < k->params.len; i++) {
-        assert(s->bindings.data[i].param == k->params.data[i]);
-        if (!used[i]) {
-            if (s->bindings.data[i].buffer)
-                remove_buffer(as->module, s->bindings.data[i].buffer);
-            continue;
-        }
-        k->params.data[i]->index = n;
-        k->params.data[n] = k->params.data[i];
-        s->bindings.data[n++] = s->bindings.data[i];
+/* x, x1, … are inputs, y outputs, w constants. */
+static const char *param_name(Arena *a, const Binding *b, int same) {
+    const char *letter = b->buffer    ? (b->buffer->kind == KBUF_CONST ? "table" : "scratch")
+                         : b->written ? "y"
+                                      : (value_is_const(b->value) ? "w" : "x");
+    return same ? arena_printf(a, "%s%d", letter, same) : letter;
+}
+
+/* Orders and names parameters. Where tensors are empty, lowering may have asked for what no instruction uses. */
+static void arrange_params(Assembly *as, KKernel *k, LowerState *s) {
+    int n = k->params.len, used = 0, *place = ARENA_ARRAY(as->arena, int, n);
+    Binding *old = arena_dup(as->arena, s->bindings.data, (size_t)n * sizeof *old);
+    for (int i = 0; i < n; i++) {
+        assert(old[i].param == k->params.data[i]);
+        place[i] = -1;
     }
-    k->params.len = s->bindings.len = n;
+    meet_params(k->body, place, &used);
+    for (int i = 0; i < n; i++) {
+        if (place[i] >= 0) {
+            s->bindings.data[place[i]] = old[i];
+            k->params.data[place[i]] = old[i].param;
+            old[i].param->index = place[i];
+        } else if (old[i].buffer) {
+            remove_buffer(as->module, old[i].buffer);
+        }
+    }
+    k->params.len = s->bindings.len = used;
+    for (int i = 0; i < used; i++) {
+        int same = 0;
+        const Binding *b = &s->bindings.data[i];
+        const char *name = param_name(as->arena, b, 0);
+        for (int j = 0; j < i; j++)
+            same += !strcmp(param_name(as->arena, &s->bindings.data[j], 0), name);
+        b->param->name = param_name(as->arena, b, same);
+    }
 }
 
 /* Which rows a call computes and what the windows hold then: arguments of the kernel. */
@@ -213,8 +232,9 @@ static KCall lower_group(Assembly *as, Node *first, Node *last) {
         lower_end_loops(&l, &nest);
     }
     kb_yield(&l.b, 0, NULL);
+    kernel_order(k);
     kernel_simplify(k);
-    drop_unused_params(as, k, &state);
+    arrange_params(as, k, &state);
     if (!k->params.len)
         return (KCall){0}; /* nothing but empty tensors */
     KArg *arg = arguments(as, &state);
