@@ -5,20 +5,6 @@
 #include "ops/rules.h"
 #include "ops/window.h"
 
-static bool conv_window(const Node *n, Window *w, int64_t *group) {
-    const Value *x = n->in[0], *k = n->in[1];
-    *group = attr_int(n, "group", 1);
-    if (x->rank < 2 || k->rank != x->rank)
-        return infer_error(n, "input and weights have ranks %d and %d; both must be the same and at least 3", x->rank, k->rank);
-    const Attr *shape = node_attr(n, "kernel_shape");
-    for (int d = 0; shape && shape->kind == ATTR_INTS && d < shape->n; d++)
-        if (shape->n != k->rank - 2 || shape->ints[d] != k->dim[d + 2])
-            return infer_error(n, "attribute \"kernel_shape\" differs from the weights' shape");
-    if (*group < 1)
-        return infer_error(n, "attribute \"group\" is %lld", (long long)*group);
-    return window_read(n, x, k->dim + 2, false, w);
-}
-
 static bool infer_bias(const Node *n, int64_t channels) {
     if (n->nin < 3 || !n->in[2])
         return true;
@@ -31,16 +17,9 @@ INFER(infer_conv) {
     Window w;
     int64_t group, dim[GRAPH_MAX_RANK];
     const Value *x = n->in[0], *k = n->in[1];
-    if (!infer_float(n, 0) || !infer_one_type(n) || !conv_window(n, &w, &group))
+    if (!infer_float(n, 0) || !infer_one_type(n) || !window_conv(n, k, &w, &group))
         return false;
-    if (k->dim[1] > INT32_MAX || x->dim[1] != k->dim[1] * group)
-        return infer_error(n, "the input has %lld channels; the weights take %lld in %lld groups", (long long)x->dim[1],
-                           (long long)k->dim[1], (long long)group);
-    if (k->dim[0] % group)
-        return infer_error(n, "attribute \"group\": %lld does not divide %lld output channels", (long long)group, (long long)k->dim[0]);
-    dim[0] = x->dim[0];
-    dim[1] = k->dim[0];
-    memcpy(dim + 2, w.out, (size_t)w.n * sizeof *dim);
+    window_conv_shape(n, k, &w, dim);
     return infer_bias(n, k->dim[0]) && infer_set(n, 0, x->dtype, x->rank, dim);
 }
 
@@ -48,7 +27,7 @@ ELEMENT(element_conv) {
     Window w;
     int64_t group;
     const Value *k = n->in[1];
-    conv_window(n, &w, &group);
+    window_conv(n, k, &w, &group);
     DType t = lower_compute_type(n->out[0]->dtype);
     int64_t per_group = k->dim[0] / group ? k->dim[0] / group : 1;
     KIndex first = kx_scale(l->arena, kx_div(&l->b, idx[1], per_group), k->dim[1]); /* first input channel of the group */

@@ -184,11 +184,51 @@ ELEMENT(element_global_average_pool);
 ELEMENT(element_global_lp_pool);
 ELEMENT(element_global_max_pool);
 
+/* qconv.c */
+INFER(infer_conv_integer);
+ELEMENT(element_conv_integer);
+MACS(macs_conv_integer);
+INFER(infer_qlinear_conv);
+ELEMENT(element_qlinear_conv);
+MACS(macs_qlinear_conv);
+
+/* qlinear.c */
+INFER(infer_qlinear_binary);
+ELEMENT(element_qlinear_add);
+ELEMENT(element_qlinear_mul);
+INFER(infer_qlinear_unary);
+ELEMENT(element_qlinear_sigmoid);
+ELEMENT(element_qlinear_leaky_relu);
+INFER(infer_qlinear_average_pool);
+ELEMENT(element_qlinear_average_pool);
+INFER(infer_qlinear_global_average_pool);
+ELEMENT(element_qlinear_global_average_pool);
+INFER(infer_qlinear_concat);
+LOWER(lower_qlinear_concat);
+INFER(infer_qlinear_softmax);
+LOWER(lower_qlinear_softmax);
+INFER(infer_lookup);
+ELEMENT(element_lookup);
+
+/* qmatmul.c */
+INFER(infer_matmul_integer);
+ELEMENT(element_matmul_integer);
+MACS(macs_qmatmul);
+INFER(infer_qlinear_matmul);
+ELEMENT(element_qlinear_matmul);
+INFER(infer_qgemm);
+ELEMENT(element_qgemm);
+MACS(macs_qgemm);
+INFER(infer_matmul_to_float);
+ELEMENT(element_matmul_to_float);
+
 /* quantize.c */
 INFER(infer_dequantize);
 ELEMENT(element_dequantize);
 INFER(infer_quantize);
 ELEMENT(element_quantize);
+INFER(infer_dynamic_quantize);
+LOWER(lower_dynamic_quantize);
 
 /* reduce.c */
 INFER(infer_reduce);

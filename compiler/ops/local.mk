@@ -18,6 +18,11 @@ libmlcc_a_SOURCES += \
 	compiler/ops/op.h \
 	compiler/ops/ops.def \
 	compiler/ops/pool.c \
+	compiler/ops/qconv.c \
+	compiler/ops/qlinear.c \
+	compiler/ops/qmatmul.c \
+	compiler/ops/quant.c \
+	compiler/ops/quant.h \
 	compiler/ops/quantize.c \
 	compiler/ops/reduce.c \
 	compiler/ops/resize.c \

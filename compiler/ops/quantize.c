@@ -85,3 +85,53 @@ ELEMENT(element_quantize) {
         y = kb_binary(b, KOP_ADD, y, kb_cast(b, lower_load(l, n, 2, at), t));
     return kb_cast(b, y, to); /* saturates */
 }
+
+/* --- DynamicQuantizeLinear: scale and zero point from the range of the elements, 0 included --- */
+
+INFER(infer_dynamic_quantize) {
+    static const DType allowed[] = {DT_F32, DT_NONE};
+    const Value *x = n->in[0];
+    return infer_type_in(n, 0, allowed) && infer_set(n, 0, DT_U8, x->rank, x->dim) && infer_set(n, 1, DT_F32, 0, NULL) &&
+           infer_set(n, 2, DT_U8, 0, NULL);
+}
+
+/* Least and largest element, 0 included. */
+static void range(Lower *l, const Node *n, KValue **bounds) {
+    const Value *x = n->in[0];
+    KBuilder *b = &l->b;
+    KIndex idx[GRAPH_MAX_RANK];
+    KInstr *loop[GRAPH_MAX_RANK];
+    bounds[0] = bounds[1] = kb_float(b, DT_F32, 0);
+    for (int d = 0; d < x->rank; d++) {
+        loop[d] = lower_for(l, KLOOP_REDUCE, "r", 0, x->dim[d], 2, bounds);
+        idx[d] = lower_iv(l, loop[d]);
+        bounds[0] = kb_carried(loop[d], 0);
+        bounds[1] = kb_carried(loop[d], 1);
+    }
+    KValue *element = lower_load(l, n, 0, idx);
+    bounds[0] = kb_binary(b, KOP_MIN, element, bounds[0]);
+    bounds[1] = kb_binary(b, KOP_MAX, element, bounds[1]);
+    for (int d = x->rank - 1; d >= 0; d--) {
+        kb_end_for(b, loop[d], bounds);
+        bounds[0] = kb_result(loop[d], 0);
+        bounds[1] = kb_result(loop[d], 1);
+    }
+}
+
+LOWER(lower_dynamic_quantize) {
+    const Value *x = n->in[0];
+    KBuilder *b = &l->b;
+    KValue *bounds[2], *most = kb_float(b, DT_F32, 255);
+    range(l, n, bounds);
+    KValue *scale = kb_binary(b, KOP_DIV, kb_binary(b, KOP_SUB, bounds[1], bounds[0]), most);
+    /* Zeros only: any scale will do, as long as nothing is divided by zero. */
+    scale = kb_select(b, kb_binary(b, KOP_GT, scale, kb_float(b, DT_F32, 0)), scale, kb_float(b, DT_F32, (double)(1.0f / 255)));
+    KValue *zero = kb_math(b, KMATH_ROUND, kb_unary(b, KOP_NEG, kb_binary(b, KOP_DIV, bounds[0], scale)), NULL);
+    zero = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, zero, most), kb_float(b, DT_F32, 0));
+    lower_store(l, n, 1, NULL, scale);
+    lower_store(l, n, 2, NULL, kb_cast(b, zero, DT_U8));
+    LoopNest nest = lower_loops(l, x->rank, x->dim, n->out[0]);
+    KValue *y = kb_math(b, KMATH_ROUND, kb_binary(b, KOP_DIV, lower_load(l, n, 0, nest.idx), scale), NULL);
+    lower_store(l, n, 0, nest.idx, kb_cast(b, kb_binary(b, KOP_ADD, y, zero), DT_U8));
+    lower_end_loops(l, &nest);
+}

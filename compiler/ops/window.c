@@ -52,13 +52,48 @@ bool window_read(const Node *n, const Value *x, const int64_t *kernel, bool ceil
     return true;
 }
 
+bool window_conv(const Node *n, const Value *k, Window *w, int64_t *group) {
+    const Value *x = n->in[0];
+    *group = attr_int(n, "group", 1);
+    if (x->rank < 2 || k->rank != x->rank)
+        return infer_error(n, "input and weights have ranks %d and %d; both must be the same and at least 3", x->rank, k->rank);
+    const Attr *shape = node_attr(n, "kernel_shape");
+    for (int d = 0; shape && shape->kind == ATTR_INTS && d < shape->n; d++)
+        if (shape->n != k->rank - 2 || shape->ints[d] != k->dim[d + 2])
+            return infer_error(n, "attribute \"kernel_shape\" differs from the weights' shape");
+    if (*group < 1)
+        return infer_error(n, "attribute \"group\" is %lld", (long long)*group);
+    if (!window_read(n, x, k->dim + 2, false, w))
+        return false;
+    if (k->dim[1] > INT32_MAX || *group > INT32_MAX || x->dim[1] != k->dim[1] * *group)
+        return infer_error(n, "the input has %lld channels; the weights take %lld in %lld groups", (long long)x->dim[1],
+                           (long long)k->dim[1], (long long)*group);
+    if (k->dim[0] % *group)
+        return infer_error(n, "attribute \"group\": %lld does not divide %lld output channels", (long long)*group, (long long)k->dim[0]);
+    return true;
+}
+
+void window_conv_shape(const Node *n, const Value *k, const Window *w, int64_t *dim) {
+    dim[0] = n->in[0]->dim[0];
+    dim[1] = k->dim[0];
+    memcpy(dim + 2, w->out, (size_t)w->n * sizeof *dim);
+}
+
+int window_weights(const Node *n) {
+    if (!*n->domain && (!strcmp(n->op_type, "Conv") || !strcmp(n->op_type, "ConvInteger")))
+        return 1;
+    return !*n->domain && !strcmp(n->op_type, "QLinearConv") ? 3 : -1;
+}
+
 bool window_of(const Node *n, Window *w) {
     const Attr *shape = node_attr(n, "kernel_shape");
-    if (*n->domain || !n->in[0] || n->in[0]->rank < 3)
+    int64_t group;
+    if (!n->in[0] || n->in[0]->rank < 3)
         return false;
-    if (!strcmp(n->op_type, "Conv"))
-        return window_read(n, n->in[0], n->in[1]->dim + 2, false, w);
-    bool pool = !strcmp(n->op_type, "MaxPool") || !strcmp(n->op_type, "AveragePool") || !strcmp(n->op_type, "LpPool");
+    if (window_weights(n) > 0)
+        return window_conv(n, n->in[window_weights(n)], w, &group);
+    bool pool = *n->domain ? !strcmp(n->op_type, "QLinearAveragePool") && !attr_int(n, "channels_last", 0)
+                           : !strcmp(n->op_type, "MaxPool") || !strcmp(n->op_type, "AveragePool") || !strcmp(n->op_type, "LpPool");
     return pool && shape && window_read(n, n->in[0], shape->ints, attr_int(n, "ceil_mode", 0) != 0, w);
 }
 

@@ -15,6 +15,12 @@ typedef struct Window {
 /* Reads strides, dilations, pads or auto_pad of n for an input of rank n + 2 and the given kernel, and computes the
  * output sizes (ceil_mode rounds up). False after a report. */
 bool window_read(const Node *n, const Value *x, const int64_t *kernel, bool ceil_mode, Window *w);
+/* The same for a convolution with weights k; checks that they fit the input, and the groups too. */
+bool window_conv(const Node *n, const Value *k, Window *w, int64_t *group);
+/* The shape of its output. */
+void window_conv_shape(const Node *n, const Value *k, const Window *w, int64_t *dim);
+/* Which input of a convolution has the weights; -1 where n is none. */
+int window_weights(const Node *n);
 /* The window through which n reads input 0: a Conv or a pooling operator; false where it is neither. */
 bool window_of(const Node *n, Window *w);
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which axis lies innermost in memory: channels of activations round convolutions, output channels of weights, so that
  * vectors run along what the products share least. Only storage changes; shapes and indices stay ONNX's. */
+#include <string.h>
+
 #include "ops/op.h"
+#include "ops/window.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
 
@@ -74,9 +77,9 @@ static bool wants_channels_last(const Node *n, const Value *y) {
 
 /* Axes of a weight operand, outermost first; false where row-major is right. */
 static bool weight_order(const Node *n, int input, const Value *w, int *axis) {
-    bool conv = edit_is(n, "Conv"), transposed = edit_is(n, "ConvTranspose");
+    bool conv = input == window_weights(n), transposed = edit_is(n, "ConvTranspose");
     bool recurrent = edit_is(n, "LSTM") || edit_is(n, "GRU") || edit_is(n, "RNN");
-    if (input == 1 && (conv || transposed)) {
+    if (conv || (input == 1 && transposed)) {
         int k = 0;
         for (int d = 2; d < w->rank; d++)
             axis[k++] = d;
@@ -84,7 +87,8 @@ static bool weight_order(const Node *n, int input, const Value *w, int *axis) {
         axis[k] = conv ? 0 : 1;
         return true;
     }
-    if (input == 1 && edit_is(n, "Gemm") && attr_int(n, "transB", 0)) {
+    bool gemm = (input == 1 && edit_is(n, "Gemm")) || (input == 3 && !strcmp(n->op_type, "QGemm"));
+    if (gemm && attr_int(n, "transB", 0)) {
         axis[0] = 1, axis[1] = 0;
         return true;
     }

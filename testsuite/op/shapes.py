@@ -189,6 +189,42 @@ def movements():
                            coordinate_transformation_mode=how)
 
 
+def quantised(t, *shape):
+    i = np.iinfo(t)
+    return rng.integers(i.min, i.max + 1, shape).astype(t)
+
+
+def integers():
+    f, zero = np.float32, lambda t, *n: quantised(t, *n)
+    # N, C, H, W, outputs, groups, kernel, strides, pads, dilations; types of x and w; zero points of w, for each output
+    rows = [(1, 3, 7, 9, 5, 1, 3, 1, 1, 1, np.uint8, np.int8, False), (1, 16, 13, 17, 32, 1, 3, 2, 1, 1, np.int8, np.int8, False),
+            (2, 8, 6, 5, 8, 8, 3, 1, 1, 1, np.int8, np.int8, False), (1, 33, 5, 5, 7, 1, 1, 1, 0, 1, np.uint8, np.uint8, True),
+            (1, 16, 4, 4, 4, 1, 3, 1, 3, 1, np.uint8, np.int8, False), (1, 12, 9, 9, 6, 2, 3, 2, 2, 2, np.int8, np.uint8, True),
+            (1, 8, 20, 6, 3, 1, 5, 3, 2, 1, np.int8, np.int8, False)]
+    for i, (n, c, h, w, m, g, k, s, p, d, tx, tw, asymmetric) in enumerate(rows):
+        both = dict(strides=[s, s], pads=[p] * 4, dilations=[d, d], group=g)
+        x, weights = quantised(tx, n, c, h, w), quantised(tw, m, c // g, k, k)
+        w_zero = zero(tw, m) if asymmetric else np.zeros(m, tw)
+        bias = rng.integers(-5000, 5000, m).astype(np.int32)
+        inputs = [x, f(0.02), zero(tx), weights, (array(f, m) ** 2 * 0.01 + 1e-3).astype(f), w_zero, f(0.9), zero(tx), bias]
+        yield case(f"qlinearconv_{i}", "QLinearConv", inputs, range(1, 9), **both)
+        yield case(f"qlinearconv_{i}_fed", "QLinearConv", inputs, **both)
+        whole = [x, weights, zero(tx), w_zero[:1].reshape(())]
+        yield case(f"convinteger_{i}", "ConvInteger", whole, [1, 2, 3], **both)
+        yield case(f"convinteger_{i}_dynamic", "ConvInteger", whole, [1], **both)
+    for i, (a, b, tx, tw) in enumerate([((5, 7), (7, 3), np.uint8, np.int8), ((3, 4, 33), (33, 65), np.int8, np.int8),
+                                        ((2, 5, 8), (2, 8, 9), np.uint8, np.uint8), ((1, 64), (64, 10), np.int8, np.uint8)]):
+        x, y, zeros = quantised(tx, *a), quantised(tw, *b), [zero(tx), zero(tw) if i % 2 else tw(0)]
+        yield case(f"matmulinteger_{i}", "MatMulInteger", [x, y, *zeros], [1, 2, 3])
+        yield case(f"matmulinteger_{i}_dynamic", "MatMulInteger", [x, y, *zeros], [1, 3])
+        yield case(f"matmulinteger_{i}_fed", "MatMulInteger", [x, y])
+        inputs = [x, f(0.02), zeros[0], y, f(0.003), zeros[1], f(0.9), zero(tx)]
+        yield case(f"qlinearmatmul_{i}", "QLinearMatMul", inputs, range(1, 8))
+        yield case(f"qlinearmatmul_{i}_fed", "QLinearMatMul", inputs)
+    for i, x in enumerate([array(f, 3, 40), np.zeros((2, 5), f), np.abs(array(f, 9)) + f(1), -np.abs(array(f, 2, 2))]):
+        yield case(f"dynamicquantizelinear_{i}", "DynamicQuantizeLinear", [x], outputs=3)
+
+
 def cases():
-    for family in (convolutions, pools, products, reductions, broadcasts, movements):
+    for family in (integers, convolutions, pools, products, reductions, broadcasts, movements):
         yield from filter(None, family())

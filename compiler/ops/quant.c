@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What operators on quantised elements share. */
+#include "ops/quant.h"
+
+#include "ops/rules.h"
+
+bool quant_has(const Node *n, int i) { return i >= 0 && i < n->nin && n->in[i]; }
+
+bool quant_infer_bytes(const Node *n, int i) {
+    static const DType allowed[] = {DT_I8, DT_U8, DT_NONE};
+    return infer_type_in(n, i, allowed);
+}
+
+bool quant_infer_param(const Node *n, int i, DType t, int64_t channels) {
+    if (!quant_has(n, i))
+        return true;
+    const Value *v = n->in[i];
+    if (t == DT_NONE && !infer_float(n, i))
+        return false;
+    if (t != DT_NONE && v->dtype != t)
+        return infer_error(n, "input %d has element type %s where %s is needed", i, dtype_name(v->dtype), dtype_name(t));
+    if (value_count(v) == 1 || (channels && v->rank == 1 && v->dim[0] == channels))
+        return true;
+    return channels ? infer_error(n, "input %d must have one element, or one for each of %lld channels", i, (long long)channels)
+                    : infer_error(n, "input %d must have one element", i);
+}
+
+bool quant_is_zero(const Node *n, int i) {
+    if (!quant_has(n, i))
+        return true;
+    if (!value_is_const(n->in[i]))
+        return false;
+    for (int64_t k = 0; k < value_count(n->in[i]); k++)
+        if (const_int(n->in[i], k))
+            return false;
+    return true;
+}
+
+KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t) {
+    KIndex at[GRAPH_MAX_RANK];
+    if (!quant_has(n, i))
+        return kb_int(&l->b, t, 0);
+    for (int d = 0; d < n->in[i]->rank; d++)
+        at[d] = n->in[i]->dim[d] == 1 ? kx_const(l->arena, 0) : channel;
+    return kb_cast(&l->b, lower_load(l, n, i, at), t);
+}
+
+static float ratio_of(const Node *n, int x, int w, int y, int64_t i) {
+    float r = (float)const_float(n->in[x], value_count(n->in[x]) > 1 ? i : 0);
+    if (w >= 0)
+        r *= (float)const_float(n->in[w], value_count(n->in[w]) > 1 ? i : 0);
+    return y >= 0 ? r / (float)const_float(n->in[y], value_count(n->in[y]) > 1 ? i : 0) : r;
+}
+
+KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel) {
+    const int input[] = {x, w, y};
+    int64_t count = 1;
+    bool constant = true;
+    for (int i = 0; i < 3; i++) {
+        if (input[i] < 0)
+            continue;
+        int64_t own = value_count(n->in[input[i]]);
+        constant &= value_is_const(n->in[input[i]]);
+        count = own > count ? own : count;
+    }
+    if (!constant) {
+        KValue *r = quant_param(l, n, x, channel, DT_F32);
+        if (w >= 0)
+            r = kb_binary(&l->b, KOP_MUL, r, quant_param(l, n, w, channel, DT_F32));
+        return y >= 0 ? kb_binary(&l->b, KOP_DIV, r, quant_param(l, n, y, channel, DT_F32)) : r;
+    }
+    if (count == 1)
+        return kb_float(&l->b, DT_F32, (double)ratio_of(n, x, w, y, 0));
+    float *table = ARENA_ARRAY(l->arena, float, count);
+    for (int64_t i = 0; i < count; i++)
+        table[i] = ratio_of(n, x, w, y, i);
+    return kb_load(&l->b, lower_table(l, arena_printf(l->arena, "%s_ratio", n->name), DT_F32, count, table), channel);
+}
+
+KValue *quant_centred(Lower *l, KValue *element, KValue *zero) {
+    return kb_binary(&l->b, KOP_SUB, kb_cast(&l->b, element, DT_I32), zero);
+}
+
+KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to) {
+    KValue *y = kb_math(&l->b, KMATH_ROUND, x, NULL);
+    return kb_cast(&l->b, kb_binary(&l->b, KOP_ADD, y, kb_cast(&l->b, zero, x->type.dtype)), to);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What operators on quantised elements share. A real number is (element - zero point) * scale. */
+#ifndef MLCC_OPS_QUANT_H
+#define MLCC_OPS_QUANT_H
+
+#include "ops/lower.h"
+
+/* Input i of an 8-bit type; a scale or zero point (of type `t`, or DT_NONE for a floating-point scale) with one element,
+ * or `channels` of them in one axis (0: one element only). An absent input passes. */
+bool quant_infer_bytes(const Node *n, int i);
+bool quant_infer_param(const Node *n, int i, DType t, int64_t channels);
+
+bool quant_has(const Node *n, int i);     /* input i is given */
+bool quant_is_zero(const Node *n, int i); /* absent, or a constant of zeros */
+/* The parameter in input i for a channel, in type t; zero where absent. A channel is not looked at where there is one for
+ * all. */
+KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t);
+/* x * w / y of three scales (y -1: none) for a channel, from a table where all are constants. */
+KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel);
+/* (element - zero point) of input i as I32. */
+KValue *quant_centred(Lower *l, KValue *element, KValue *zero);
+/* Rounds half to even, adds the zero point of the type's own, saturates. */
+KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to);
+
+#endif
