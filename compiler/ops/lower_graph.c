@@ -196,8 +196,10 @@ static void open_strips(Lower *l, const Graph *g) {
         return;
     s->from = kx_var(l->arena, kernel_index(l->kernel, "from"));
     s->to = kx_var(l->arena, kernel_index(l->kernel, "to"));
-    s->in_base = kx_var(l->arena, kernel_index(l->kernel, "in_base"));
-    s->out_base = kx_var(l->arena, kernel_index(l->kernel, "out_base"));
+    if (s->member > 0)
+        s->in_base = kx_var(l->arena, kernel_index(l->kernel, "in_base"));
+    if (s->member < s->strips->n - 1)
+        s->out_base = kx_var(l->arena, kernel_index(l->kernel, "out_base"));
 }
 
 /* One kernel for the group and its call for all rows; no kernel where there is nothing to do. */
@@ -286,8 +288,14 @@ static void call_strips(Assembly *as, const Strips *s, const KCall *whole) {
             continue;
         }
         KCall c = whole[step->member];
-        const int64_t index[] = {step->lo, step->hi, step->in_base, step->out_base};
-        c.index = arena_dup(as->arena, index, sizeof index);
+        int n = 0;
+        c.index = ARENA_ARRAY(as->arena, int64_t, 4);
+        c.index[n++] = step->lo;
+        c.index[n++] = step->hi;
+        if (step->member > 0)
+            c.index[n++] = step->in_base;
+        if (step->member < s->n - 1)
+            c.index[n++] = step->out_base;
         c.macs = (int64_t)((double)c.macs * (double)step->hi / (double)v->dim[2]) - (int64_t)((double)c.macs * (double)step->lo / (double)v->dim[2]);
         VEC_PUSH(as->arena, &as->module->calls, c);
     }
