@@ -3,5 +3,7 @@
 EMBEDDED_FILES = \
 	runtime/descriptor.h \
 	runtime/embedded.c \
-	runtime/main.c
+	runtime/main.c \
+	runtime/mlcc_threads.c \
+	runtime/mlcc_threads.h
 include compiler/support/embed.mk

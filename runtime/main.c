@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A program that runs the model on .npy files:
  *
- *     model [--bench SECONDS] [--out DIR] INPUT.npy ...
+ *     model [--bench SECONDS] [--out DIR] [--threads N] INPUT.npy ...
  *
  * --out writes DIR/output_0.npy ...; --bench prints one JSON line of statistics; without either the outputs are shown.
- * It knows the model through its descriptor only. */
+ * --threads, of a model compiled for threads, is how many run it; as many as it was compiled for where not given. It knows the model through its descriptor only. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,9 +219,16 @@ static const void *const *inputs;
 static void *const *outputs;
 static const void *weights;
 static void *arena;
+#ifdef MODEL_THREADS
+static struct mlcc_threads *pool;
+#endif
 
 static void run(void) {
+#ifdef MODEL_THREADS
+    const int status = model->run_parallel(inputs, outputs, weights, arena, mlcc_threads_run, pool);
+#else
     const int status = model->run(inputs, outputs, weights, arena);
+#endif
     if (status) {
         fprintf(stderr, "%s: the model returned %d\n", model->name, status);
         exit(FAILED);
@@ -305,7 +312,7 @@ static void *read_weights(const char *program) {
 #endif
 
 static int usage(const char *program) {
-    fprintf(stderr, "usage: %s [--bench SECONDS] [--out DIR]", program);
+    fprintf(stderr, "usage: %s [--bench SECONDS] [--out DIR]%s", program, model->threads > 1 ? " [--threads N]" : "");
     for (int i = 0; i < model->inputs; i++)
         fprintf(stderr, " %s.npy", model->input[i].name);
     fprintf(stderr, "\n");
@@ -314,19 +321,25 @@ static int usage(const char *program) {
 
 int main(int argc, char **argv) {
     const char *folder = NULL;
-    double seconds = 0;
+    double seconds = 0, threads = model->threads;
     int first = 1;
     for (; first < argc && !strncmp(argv[first], "--", 2); first += 2) {
-        char *end = NULL;
+        double *number = NULL;
+        char *end;
         if (first + 1 == argc)
             return usage(argv[0]);
         if (!strcmp(argv[first], "--out"))
             folder = argv[first + 1];
         else if (!strcmp(argv[first], "--bench"))
-            seconds = strtod(argv[first + 1], &end);
+            number = &seconds;
+        else if (!strcmp(argv[first], "--threads") && model->threads > 1)
+            number = &threads;
         else
             return usage(argv[0]);
-        if (end && (*end || !(seconds > 0)))
+        if (!number)
+            continue;
+        *number = strtod(argv[first + 1], &end);
+        if (*end || !(*number > 0) || threads > 1024)
             return usage(argv[0]);
     }
     if (argc - first != model->inputs)
@@ -345,6 +358,9 @@ int main(int argc, char **argv) {
 #ifdef MODEL_WEIGHTS
     weights = read_weights(argv[0]);
 #endif
+#ifdef MODEL_THREADS
+    pool = mlcc_threads_new((int)threads);
+#endif
     run();
     for (int i = 0; i < model->outputs; i++) {
         if (folder)
@@ -354,6 +370,9 @@ int main(int argc, char **argv) {
     }
     if (seconds > 0)
         bench(seconds);
+#ifdef MODEL_THREADS
+    mlcc_threads_free(pool);
+#endif
     free(in);
     free(out);
     return fflush(stdout) ? FAILED : DONE;

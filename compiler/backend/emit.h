@@ -19,6 +19,7 @@ typedef struct EmitOptions {
     const char *generator;       /* "mlcc 0.1.0", for the first comment */
     const char *options;         /* command-line options that matter, for the first comment; no paths */
     bool static_arena;
+    int threads; /* calls of kernels in parts go through the caller's parallel_for; 0 or 1: they run one after the other */
     WeightsMode weights;
     const Target *target;
     bool calls_apart; /* LLVM: also a function for each call of a kernel alone */
@@ -29,10 +30,11 @@ typedef struct EmitOptions {
  *     #define NET_ARENA_SIZE 23040
  *     #define NET_ARENA_ALIGN 64
  *     enum { NET_E… }                            error codes
- *     int net_run(const float input_1[490], …, float Identity[12], …[, const void *weights], void *arena);
+ *     int net_run(const float input_1[490], …, float Identity[12], …[, const void *weights], void *arena
+ *                 [, mlcc_parallel_for *parallel_for, void *pool]);
  *     extern const struct mlcc_model net_model;  the descriptor, runtime/descriptor.h
  *
- * With --weights=bin the weights pointer stands before arena; with --static-arena there is no arena parameter; where
+ * With --weights=bin the weights pointer stands before arena, with --threads the last two after it; with --static-arena there is no arena parameter; where
  * the arena size is 0 the parameter stays and may be NULL. */
 
 /* Writing to a stream cannot fail here: whoever opened it asks it in the end, and knows its name (outputs_commit). */
@@ -44,6 +46,9 @@ void emit_c(const KModule *plain, const KModule *vector, const EmitOptions *opti
 void emit_header(const KModule *m, const EmitOptions *options, FILE *h);
 /* The host program of --main, in terms of the descriptor only. */
 void emit_main(const KModule *m, const EmitOptions *options, FILE *c);
+/* The pool of threads beside that program, the same for all models: THREADS_NAME.c and .h. */
+#define THREADS_NAME "mlcc_threads"
+void emit_threads(FILE *c, FILE *h);
 /* The bare-metal program of --main=embedded with test vectors: for each set, raw bytes of every input and output. */
 typedef struct TestVector {
     const void *const *input, *const *output;

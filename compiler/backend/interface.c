@@ -40,8 +40,12 @@ const char *interface_prototype(Arena *a, const KModule *m, const EmitOptions *o
         s = arena_printf(a, "%s%sconst void *weights", s, comma);
         comma = ", ";
     }
-    if (!o->static_arena)
-        return arena_printf(a, "%s%svoid *arena)", s, comma);
+    if (!o->static_arena) {
+        s = arena_printf(a, "%s%svoid *arena", s, comma);
+        comma = ", ";
+    }
+    if (o->threads > 1)
+        return arena_printf(a, "%s%smlcc_parallel_for *parallel_for, void *pool)", s, comma);
     return arena_printf(a, "%s%s)", s, *comma ? "" : "void");
 }
 
@@ -152,11 +156,17 @@ void emit_header(const KModule *m, const EmitOptions *o, FILE *h) {
     if (o->weights == WEIGHTS_BIN)
         fprintf(h, "/* Bytes of %s, to be passed as weights, aligned to 64. */\n#define %s_WEIGHTS_SIZE %lld\n", o->weights_name, upper,
                 (long long)interface_weights_size(m));
+    bool threads = o->threads > 1;
+    if (threads)
+        fprintf(h, "\n%s", descriptor);
     fprintf(h, "\n/* Runs the model and returns 0. Row-major tensors:\n");
     print_interface_comment(h, a, m);
+    if (threads)
+        fprintf(h, " * parallel_for gets work in %d parts; NULL: the calling thread does all. The results are the same.\n", o->threads);
     fprintf(h, " * Writes nothing but the outputs%s. */\n%s;\n\n", o->static_arena ? " and its own arena: one call at a time" : " and the arena",
             interface_prototype(a, m, o));
-    fprintf(h, "%s\nextern const struct mlcc_model %s_model;\n\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n", descriptor, o->prefix);
+    fprintf(h, "%s%sextern const struct mlcc_model %s_model;\n\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n", threads ? "" : descriptor,
+            threads ? "" : "\n", o->prefix);
     sb_free(&name);
     free(descriptor);
     arena_free(a);

@@ -57,6 +57,8 @@ static const char *option_text(Arena *a, const Compilation *c, const Options *o)
     static const char *const weights[] = {"", " --weights=incbin", " --weights=bin"};
     char *text = arena_printf(a, "--target %s%s%s", c->target->name, weights[o->weights],
                               o->static_arena ? " --static-arena" : "");
+    if (o->threads > 1)
+        text = arena_printf(a, "%s --threads=%d", text, o->threads);
     for (int i = 0; i < o->n_dims; i++)
         text = arena_printf(a, "%s --dim %s=%lld", text, o->dims[i].name, (long long)o->dims[i].size);
     return text;
@@ -93,6 +95,18 @@ static bool write_depfile(Outputs *out, const Compilation *c, const Options *o, 
     return true;
 }
 
+/* Beside the output, under their own names: programs of several models share them. */
+static bool write_threads(Outputs *out, const Compilation *c, const char *stem) {
+    const char *slash = strrchr(stem, '/');
+    const char *base = arena_printf(c->arena, "%.*s" THREADS_NAME, slash ? (int)(slash - stem) + 1 : 0, stem);
+    FILE *code = outputs_open(out, arena_printf(c->arena, "%s.c", base));
+    FILE *header = code ? outputs_open(out, arena_printf(c->arena, "%s.h", base)) : NULL;
+    if (!header)
+        return false;
+    emit_threads(code, header);
+    return true;
+}
+
 static bool write_main(Outputs *out, const Compilation *c, const Options *o, const KModule *m, const EmitOptions *e,
                        const char *stem) {
     FILE *f = outputs_open(out, arena_printf(c->arena, "%s_main.c", stem));
@@ -100,7 +114,7 @@ static bool write_main(Outputs *out, const Compilation *c, const Options *o, con
         return false;
     if (o->main == MAIN_HOST) {
         emit_main(m, e, f);
-        return true;
+        return e->threads < 2 || write_threads(out, c, stem);
     }
     TestData data;
     if (!test_data_read(c->arena, c->diag, m, o->test_data, &data))
@@ -150,6 +164,7 @@ bool compile_write(Compilation *c, const Options *o, const char *model_path, con
         .generator = "mlcc " MLCC_VERSION,
         .options = option_text(c->arena, c, o),
         .static_arena = o->static_arena,
+        .threads = o->threads,
         /* Machine code holds its weights in any case: there is nothing to include. */
         .weights = o->weights == WEIGHTS_INCBIN && form != FORM_C ? WEIGHTS_C : o->weights,
         .target = c->target,

@@ -11,10 +11,11 @@
 
 #include "passes/passes.h"
 
+enum { MOST_THREADS = 256 };
 enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, ALL = 31 };
 
 enum {
-    OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_MAIN,
+    OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
     OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_HELP
 };
@@ -34,6 +35,7 @@ static const struct Row {
     {OPT_WEIGHTS, 0, "weights", required_argument, COMPILE | VERIFY, "c|incbin|bin  in the C text, by .incbin, or as a pointer"},
     {OPT_WEIGHTS_SECTION, 0, "weights-section", required_argument, COMPILE, "NAME  linker section of the weights"},
     {OPT_STATIC_ARENA, 0, "static-arena", no_argument, COMPILE | VERIFY, "the scratch memory is part of the code"},
+    {OPT_THREADS, 0, "threads", required_argument, COMPILE | VERIFY, "N  work in N parts, for the caller's parallel_for"},
     {OPT_MAIN, 0, "main", optional_argument, COMPILE, "[=embedded]  also write FILE_main.c, a program (or firmware)"},
     {OPT_TEST_DATA, 0, "test-data", required_argument, COMPILE, "DIR  vectors for --main=embedded: test_data_set_*/ or itself one"},
     {OPT_MD, 0, "MD", no_argument, COMPILE, "also write a make rule, FILE.d"},
@@ -105,6 +107,13 @@ static bool positive(const char *text, double *x) {
     return end != text && !*end && *x > 0 && *x <= 1e6;
 }
 
+static bool count(const char *text, int most, int *n) {
+    char *end;
+    long x = strtol(text, &end, 10);
+    *n = (int)x;
+    return end != text && !*end && x >= 1 && x <= most;
+}
+
 static bool choose(const char *text, const char *const *names, int *out) {
     for (int i = 0; names[i]; i++) {
         if (!strcmp(text, names[i])) {
@@ -130,6 +139,7 @@ static bool set(Options *o, int id, const char *arg) {
         break;
     case OPT_WEIGHTS_SECTION: o->weights_section = arg; break;
     case OPT_STATIC_ARENA: o->static_arena = true; break;
+    case OPT_THREADS: return count(arg, MOST_THREADS, &o->threads);
     case OPT_MAIN:
         if (arg && strcmp(arg, "embedded") && strcmp(arg, "host"))
             return false;

@@ -21,6 +21,7 @@ typedef struct Options {
     WeightsMode weights;
     const char *weights_section;
     bool static_arena;
+    int threads;
     MainKind main;
     const char *test_data;
     int n_dims;

@@ -16,6 +16,7 @@ bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *mode
 
 bool pipeline_optimize(Compilation *c, const Options *o) {
     c->verify_ir = o->verify_ir;
+    c->threads = o->threads;
     PassOptions passes = {c->target, o->dump_after, o->dump_after ? stdout : NULL, o->verify_ir};
     return passes_run(c->graph, &passes);
 }
@@ -36,6 +37,7 @@ KModule *pipeline_lower(Compilation *c, const Target *target) {
     if (!sound(c, m, "lowering"))
         return NULL;
     schedule_module(m, target);
+    schedule_module_parts(m, c->threads);
     return sound(c, m, "scheduling") ? m : NULL;
 }
 

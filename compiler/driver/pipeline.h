@@ -15,6 +15,7 @@ typedef struct Compilation {
     Model *model;
     Graph *graph; /* after all passes */
     bool verify_ir;
+    int threads; /* kernels are cut into so many parts; 0 or 1: into none */
 } Compilation;
 
 /* Reads the model; runs all passes; both. False after a diagnostic. pipeline_close in either case. */

@@ -92,8 +92,9 @@ static bool build(Case *t, const char *suffix) {
     }
     const char *cc = t->o->cc ? t->o->cc : arena_printf(a, "%s %s", t->c.target->cc, t->c.target->cflags);
     const char *work = quoted(a, t->work);
+    const char *threads = t->o->threads > 1 && !is_bare_metal(t->c.target) ? " " THREADS_NAME ".c -pthread" : "";
     return shell(t, "building the generated code",
-                 arena_printf(a, "cd %s && %s -o net net_main.c net%s", work, cc, suffix));
+                 arena_printf(a, "cd %s && %s -o net net_main.c net%s%s", work, cc, suffix, threads));
 }
 
 static bool run_set(Case *t, int k) {

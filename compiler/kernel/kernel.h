@@ -127,6 +127,9 @@ struct KKernel {
     const char *comment; /* the ONNX nodes it came from; printed into the code */
     VEC(KParam *) params;
     KBlock *body; /* its arguments are INDEX values that each call gives: which rows to compute … */
+    /* It was lowered as a nest of PARALLEL loops with no other such loop inside: all that schedules make of the nest may
+     * run in any order. */
+    bool unordered;
     int next_id;
 };
 
@@ -161,6 +164,7 @@ typedef struct KCall {
     KKernel *kernel;
     KArg *arg; /* one for each parameter */
     int64_t *index; /* one for each argument of the kernel's body */
+    int parts; /* 0, or 2 and more: the kernel runs that often, in any order or at once, with 0, 1 … as the last argument */
     const char *comment; /* the ONNX nodes of this call; the kernel may serve several */
     int64_t macs; /* multiply-accumulates, for reports */
 } KCall;

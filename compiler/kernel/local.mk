@@ -10,6 +10,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/math.c \
 	compiler/kernel/order.c \
 	compiler/kernel/parse.c \
+	compiler/kernel/parts.c \
 	compiler/kernel/rewrite.c \
 	compiler/kernel/rewrite.h \
 	compiler/kernel/schedule.c \

@@ -9,16 +9,6 @@ typedef struct Order {
     KInstr *last;  /* placed so far */
 } Order;
 
-static bool has_effect(const KInstr *i) {
-    if (i->op == KOP_STORE)
-        return true;
-    for (int n = 0; n < 2; n++)
-        for (const KInstr *j = i->block[n] ? i->block[n]->first : NULL; j; j = j->next)
-            if (has_effect(j))
-                return true;
-    return false;
-}
-
 static bool reads_memory(const KInstr *i) {
     if (i->op == KOP_LOAD)
         return true;
@@ -74,12 +64,12 @@ static void order_block(KKernel *k, bool *placed, KBlock *b) {
     b->first = b->last = NULL;
     for (int i = 0; i < old.len; i++) {
         KInstr *e = old.data[i];
-        if (!has_effect(e) && e->op != KOP_YIELD)
+        if (!kinstr_has_effect(e) && e->op != KOP_YIELD)
             continue;
         demand_operands(&o, e);
         /* What reads memory before a store and is needed after it only. */
         for (int j = 0; j < i && e->op != KOP_YIELD; j++)
-            if (reads_memory(old.data[j]) && !has_effect(old.data[j]))
+            if (reads_memory(old.data[j]) && !kinstr_has_effect(old.data[j]))
                 for (int r = 0; r < old.data[j]->nresults; r++)
                     demand(&o, old.data[j]->result[r]);
         append(&o, e);

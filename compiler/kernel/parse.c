@@ -392,6 +392,7 @@ static bool parse_kernel(Parse *p) {
         if (!parse_name(p, &n) || !define(p, kernel_index(p->kernel, NULL), &n))
             return false;
     }
+    p->kernel->unordered = scan_accept(s, "unordered");
     if (!parse_body(p))
         return false;
     VEC_PUSH(s->arena, &p->module->kernels, p->kernel);
@@ -535,7 +536,7 @@ static bool parse_module_call(Parse *p) {
     for (int k = 0; k < n; k++)
         if (!scan_expect(s, k ? "," : "at") || !scan_int(s, &c.index[k]))
             return false;
-    if ((scan_accept(s, "macs") && !scan_int(s, &c.macs)) ||
+    if ((scan_accept(s, "parts") && !scan_small(s, &c.parts)) || (scan_accept(s, "macs") && !scan_int(s, &c.macs)) ||
         (scan_accept(s, "#") && !(c.comment = scan_quoted(s, NULL))))
         return false;
     VEC_PUSH(s->arena, &p->module->calls, c);

@@ -29,6 +29,16 @@ KIndex kmap_index(Arena *a, const KMap *m, KIndex x) {
 
 bool kinstr_is(const KInstr *i, unsigned flags) { return (kop_info[i->op].flags & flags) != 0; }
 
+bool kinstr_has_effect(const KInstr *i) {
+    if (i->op == KOP_STORE)
+        return true;
+    for (int n = 0; n < 2; n++)
+        for (const KInstr *j = i->block[n] ? i->block[n]->first : NULL; j; j = j->next)
+            if (kinstr_has_effect(j))
+                return true;
+    return false;
+}
+
 bool kloop_bounds(const KInstr *loop, int64_t *lo, int64_t *hi, int64_t *trips) {
     const KInstr *l = loop->arg[0]->def, *h = loop->arg[1]->def;
     if (!l || !h || l->op != KOP_CONST || h->op != KOP_CONST)

@@ -26,6 +26,8 @@ void kernel_clone_block(KBuilder *b, KMap *m, const KBlock *block, KValue **out)
 /* Every use in the block and below is replaced by what the map says. */
 void kernel_replace_uses(KKernel *k, KBlock *block, const KMap *m);
 
+/* Whether it stores, or anything inside it does. */
+bool kinstr_has_effect(const KInstr *i);
 bool kinstr_is(const KInstr *i, unsigned flags); /* any of the flags of kops.def */
 /* Constant bounds of a loop; false where they are not. trips may be NULL. */
 bool kloop_bounds(const KInstr *loop, int64_t *lo, int64_t *hi, int64_t *trips);

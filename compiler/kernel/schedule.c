@@ -542,6 +542,7 @@ static bool is_repeatable(const KKernel *k) {
 void schedule_kernel(KKernel *k, const Target *t) {
     Schedule s = {k, t, t->vector_bits >= 64 ? t->vector_bits / 32 : 1, t->vector_registers, is_repeatable(k)};
     kernel_simplify(k); /* loops of one iteration would dissolve while the nest around them is counted */
+    k->unordered = schedule_is_unordered(k);
     schedule_block(&s, k->body);
     kernel_simplify(k);
     unroll_short(k, k->body);

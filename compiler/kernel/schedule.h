@@ -35,4 +35,14 @@ bool schedule_vectorize_reduction(KKernel *k, KInstr *loop, int lanes, int chain
 void schedule_kernel(KKernel *k, const Target *t);
 void schedule_module(KModule *m, const Target *t);
 
+/* --- threads (parts.c), after all other schedules --- */
+
+/* The kernel computes one of so many parts, as a new last argument says, and its calls have that many; false where it
+ * has nothing that may be done in any order. Results are the same to the bit. */
+bool schedule_parts(KKernel *k, int parts);
+/* Those of the kernels for which it is worth it. */
+void schedule_module_parts(KModule *m, int parts);
+/* What KKernel's field says, of a kernel that has not been scheduled. */
+bool schedule_is_unordered(const KKernel *k);
+
 #endif

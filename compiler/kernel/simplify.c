@@ -101,16 +101,6 @@ static void mark_value(bool *live, KValue *v) {
         mark_instr(live, v->block->parent);
 }
 
-static bool has_effect(const KInstr *i) {
-    if (i->op == KOP_STORE)
-        return true;
-    for (int n = 0; n < 2; n++)
-        for (const KInstr *j = i->block[n] ? i->block[n]->first : NULL; j; j = j->next)
-            if (has_effect(j))
-                return true;
-    return false;
-}
-
 static void mark_instr(bool *live, KInstr *i) {
     for (int n = 0; n < i->nargs; n++)
         mark_value(live, i->arg[n]);
@@ -123,7 +113,7 @@ static void mark_instr(bool *live, KInstr *i) {
 
 static void mark_effects(bool *live, KBlock *b) {
     for (KInstr *i = b->first; i; i = i->next) {
-        if (!has_effect(i) && i->op != KOP_YIELD)
+        if (!kinstr_has_effect(i) && i->op != KOP_YIELD)
             continue;
         if (i->op != KOP_YIELD || !b->parent)
             mark_instr(live, i);
@@ -136,7 +126,7 @@ static void mark_effects(bool *live, KBlock *b) {
 static void sweep(const bool *live, KBlock *b) {
     for (KInstr *i = b->first, *next; i; i = next) {
         next = i->next;
-        bool needed = i->op == KOP_YIELD || has_effect(i);
+        bool needed = i->op == KOP_YIELD || kinstr_has_effect(i);
         for (int r = 0; r < i->nresults && !needed; r++)
             needed = live[i->result[r]->id];
         if (!needed) {

@@ -207,7 +207,7 @@ void kernel_print(StrBuf *out, const KKernel *k) {
         sb_puts(out, i ? ", " : " at ");
         print_value(out, k->body->arg[i]);
     }
-    sb_puts(out, " {");
+    sb_puts(out, k->unordered ? " unordered {" : " {");
     if (k->comment) {
         sb_puts(out, " # ");
         sb_quote(out, k->comment, strlen(k->comment));
@@ -284,6 +284,8 @@ static void print_call(StrBuf *out, const KCall *c) {
     sb_putc(out, ')');
     for (int k = 0; k < c->kernel->body->nargs; k++)
         sb_printf(out, "%s%lld", k ? ", " : " at ", (long long)c->index[k]);
+    if (c->parts)
+        sb_printf(out, " parts %d", c->parts);
     if (c->macs)
         sb_printf(out, " macs %lld", (long long)c->macs);
     print_text(out, " # ", c->comment);

@@ -100,6 +100,8 @@ static const char *check_call(const KModule *m, const KCall *c) {
         found = m->kernels.data[i] == c->kernel;
     if (!found)
         return problem(m, "a call of no kernel of the module");
+    if (c->parts < 0 || c->parts == 1 || (c->parts && !c->kernel->body->nargs))
+        return problem(m, "call of %s: %d parts", c->kernel->name, c->parts);
     const char *error = NULL;
     for (int i = 0; i < c->kernel->params.len && !error; i++)
         error = check_argument(m, c, i);

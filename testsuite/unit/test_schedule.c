@@ -355,13 +355,14 @@ START_TEST(transformations_keep_the_meaning) {
 }
 END_TEST
 
+static const Target machines[] = {
+    {.name = "scalar", .pointer_bits = 32, .vector_registers = 16, .float32 = true},
+    {.name = "neon", .pointer_bits = 64, .vector_bits = 128, .vector_registers = 32, .fma = true, .l1 = 32768},
+    {.name = "avx2", .pointer_bits = 64, .vector_bits = 256, .vector_registers = 16, .fma = true, .l1 = 32768},
+    {.name = "avx512", .pointer_bits = 64, .vector_bits = 512, .vector_registers = 32, .fma = true, .l1 = 32768},
+};
+
 START_TEST(schedules_keep_the_meaning) {
-    static const Target machines[] = {
-        {.name = "scalar", .pointer_bits = 32, .vector_registers = 16, .float32 = true},
-        {.name = "neon", .pointer_bits = 64, .vector_bits = 128, .vector_registers = 32, .fma = true, .l1 = 32768},
-        {.name = "avx2", .pointer_bits = 64, .vector_bits = 256, .vector_registers = 16, .fma = true, .l1 = 32768},
-        {.name = "avx512", .pointer_bits = 64, .vector_bits = 512, .vector_registers = 32, .fma = true, .l1 = 32768},
-    };
     for (int i = 0; i < 12; i++) {
         uint64_t from = (uint64_t)(100000 + _i * 12 + i);
         const Target *t = &machines[i % 4];
@@ -376,12 +377,48 @@ START_TEST(schedules_keep_the_meaning) {
 }
 END_TEST
 
+/* The parts as calls of their own, the last one first. */
+static void reverse_parts(KModule *m) {
+    KCall c = m->calls.data[0];
+    int last = c.kernel->body->nargs - 1, n = c.parts;
+    m->calls.len = c.parts = 0;
+    for (int part = n - 1; part >= 0; part--) {
+        c.index = arena_dup(arena, c.index, (size_t)(last + 1) * sizeof *c.index);
+        c.index[last] = part;
+        VEC_PUSH(arena, &m->calls, c);
+    }
+}
+
+START_TEST(parts_keep_the_meaning) {
+    int cut = 0;
+    for (int i = 0; i < 12; i++) {
+        uint64_t from = (uint64_t)(200000 + _i * 12 + i);
+        const Target *t = &machines[i % 4];
+        begin();
+        Random x = random_kernel(from), y = random_kernel(from);
+        x.m->model_name = y.m->model_name = arena_printf(arena, "kernel %d", (int)from);
+        schedule_module(x.m, t);
+        schedule_module(y.m, t);
+        if (schedule_parts(y.k, 2 + below(4))) {
+            cut++;
+            if (below(2))
+                reverse_parts(y.m);
+            expect_sound(&y, t->name);
+            expect_same(&x, &y, t->name);
+        }
+        arena_free(arena);
+    }
+    ck_assert_int_gt(cut, 2);
+}
+END_TEST
+
 static Suite *schedule_suite(void) {
     Suite *s = suite_create("schedule");
     TCase *t = tcase_create("schedule");
     suite_add_tcase(s, t);
     tcase_add_loop_test(t, transformations_keep_the_meaning, 0, 20);
     tcase_add_loop_test(t, schedules_keep_the_meaning, 0, 20);
+    tcase_add_loop_test(t, parts_keep_the_meaning, 0, 20);
     return s;
 }
 

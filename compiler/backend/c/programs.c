@@ -21,8 +21,15 @@ void emit_main(const KModule *m, const EmitOptions *o, FILE *f) {
     fprintf(f, "#include \"%s\"\n\n#define MODEL %s_model\n", o->header_name, o->prefix);
     if (o->weights == WEIGHTS_BIN)
         fprintf(f, "#define MODEL_WEIGHTS \"%s\"\n", o->weights_name);
+    if (o->threads > 1)
+        fputs("#define MODEL_THREADS 1\n#include \"" THREADS_NAME ".h\"\n", f);
     fputc('\n', f);
     print_runtime(f, "runtime/main.c");
+}
+
+void emit_threads(FILE *c, FILE *h) {
+    print_runtime(c, "runtime/" THREADS_NAME ".c");
+    print_runtime(h, "runtime/" THREADS_NAME ".h");
 }
 
 /* --- test vectors --- */

@@ -85,7 +85,7 @@ static void print_kernels(FILE *f, Arena *a, const KModule *m, const EmitOptions
     sb_free(&body);
 }
 
-/* --- the run function --- */
+/* --- what kernels are called with --- */
 
 static const char *pointer_text(Arena *a, const KModule *m, const KArg *arg, const KParam *p, const EmitOptions *o) {
     const KBuffer *b = arg->buffer;
@@ -122,12 +122,94 @@ static bool buffer_is_used(const KModule *m, const KBuffer *b) {
     return false;
 }
 
+/* --- parts of kernels, for threads --- */
+
+/* The function that runs one part of a kernel, and the struct of the other arguments. Names from the model do not end in
+ * an underscore. */
+static const char *task_name(Arena *a, const KKernel *k) { return arena_printf(a, "%s_part_", k->name); }
+static const char *context_name(Arena *a, const KKernel *k) { return arena_printf(a, "%s_of_part_", k->name); }
+
+static void print_task(FILE *f, Arena *a, const KKernel *k, const char *prefix) {
+    const char *name = task_name(a, k), *context = context_name(a, k), *args = "";
+    int n = k->params.len, indices = k->body->nargs - 1;
+    fprintf(f, "struct %s_%s {\n", prefix, context);
+    for (int i = 0; i < n; i++) {
+        const KParam *p = k->params.data[i];
+        fprintf(f, "    %s%s *p%d;\n", p->written ? "" : "const ", dtype_c(p->dtype), i);
+        args = arena_printf(a, "%sc->p%d, ", args, i);
+    }
+    for (int i = 0; i < indices; i++) {
+        fprintf(f, "    %s i%d;\n", dtype_c(DT_INDEX), i);
+        args = arena_printf(a, "%sc->i%d, ", args, i);
+    }
+    fprintf(f, "};\nstatic void %s_%s(void *context, int part) {\n", prefix, name);
+    fprintf(f, "    const struct %s_%s *const c = (const struct %s_%s *)context;\n    %s_%s(%spart);\n}\n\n", prefix, context, prefix,
+            context, prefix, k->name, args);
+}
+
+static bool has_parts(const KModule *m, const KKernel *k) {
+    for (int i = 0; i < m->calls.len; i++)
+        if (m->calls.data[i].parts && (!k || m->calls.data[i].kernel == k))
+            return true;
+    return false;
+}
+
+static void print_tasks(FILE *f, Arena *a, const KModule *m, const char *prefix) {
+    if (!has_parts(m, NULL))
+        return;
+    for (int i = 0; i < m->kernels.len; i++)
+        if (has_parts(m, m->kernels.data[i]))
+            print_task(f, a, m->kernels.data[i], prefix);
+    fprintf(f,
+            "static void %s_in_parts_(mlcc_parallel_for *parallel_for, void *pool, void (*task)(void *, int), void *context, int parts) {\n"
+            "    if (parallel_for)\n"
+            "        parallel_for(pool, task, context, parts);\n"
+            "    else\n"
+            "        for (int i = 0; i < parts; i++)\n"
+            "            task(context, i);\n"
+            "}\n\n",
+            prefix);
+}
+
+/* --- the run function --- */
+
+/* The arguments of a call but the last `less`. */
+static const char *call_arguments(Arena *a, const KModule *m, const KCall *c, int less, const EmitOptions *o) {
+    const char *args = "", *comma = "";
+    for (int k = 0; k < c->kernel->params.len; k++, comma = ", ")
+        args = arena_printf(a, "%s%s%s", args, comma, pointer_text(a, m, &c->arg[k], c->kernel->params.data[k], o));
+    for (int k = 0; k < c->kernel->body->nargs - less; k++, comma = ", ")
+        args = arena_printf(a, "%s%s%lld", args, comma, (long long)c->index[k]);
+    return args;
+}
+
+static void print_call(FILE *f, Arena *a, const KModule *m, const KCall *c, const EmitOptions *o) {
+    const char *name = c->kernel->name;
+    if (!c->parts) {
+        fprintf(f, "    %s_%s(%s);\n", o->prefix, name, call_arguments(a, m, c, 0, o));
+        return;
+    }
+    const char *args = call_arguments(a, m, c, 1, o);
+    if (o->threads > 1) {
+        const char *task = task_name(a, c->kernel);
+        fprintf(f, "    {\n        struct %s_%s context_ = {%s};\n", o->prefix, context_name(a, c->kernel), args);
+        fprintf(f, "        %s_in_parts_(parallel_for, pool, %s_%s, &context_, %d);\n    }\n", o->prefix, o->prefix, task, c->parts);
+        return;
+    }
+    for (int i = 0; i < c->parts; i++)
+        fprintf(f, "    %s_%s(%s%s%d);\n", o->prefix, name, args, *args ? ", " : "", i);
+}
+
 static void print_run(FILE *f, Arena *a, const KModule *m, const EmitOptions *o) {
     const char *upper = interface_upper(a, o->prefix);
     bool arena = uses_kind(m, KBUF_ARENA), weights = o->weights == WEIGHTS_BIN && uses_kind(m, KBUF_CONST);
     if (o->static_arena && arena)
         fprintf(f, "static MLCC_ALIGN(%s_ARENA_ALIGN) unsigned char %s_arena[%s_ARENA_SIZE];\n\n", upper, o->prefix, upper);
+    if (o->threads > 1)
+        print_tasks(f, a, m, o->prefix);
     fprintf(f, "%s {\n", interface_prototype(a, m, o));
+    if (o->threads > 1 && !has_parts(m, NULL))
+        fputs("    (void)parallel_for;\n    (void)pool;\n", f);
     if (arena)
         fprintf(f, "    unsigned char *const memory = %s;\n",
                 o->static_arena ? arena_printf(a, "%s_arena", o->prefix) : "(unsigned char *)arena");
@@ -142,15 +224,8 @@ static void print_run(FILE *f, Arena *a, const KModule *m, const EmitOptions *o)
         if ((b->kind == KBUF_INPUT || b->kind == KBUF_OUTPUT) && !buffer_is_used(m, b))
             fprintf(f, "    (void)%s;\n", b->name);
     }
-    for (int i = 0; i < m->calls.len; i++) {
-        const KCall *c = &m->calls.data[i];
-        char *call = arena_printf(a, "    %s_%s(", o->prefix, c->kernel->name);
-        for (int k = 0; k < c->kernel->params.len; k++)
-            call = arena_printf(a, "%s%s%s", call, k ? ", " : "", pointer_text(a, m, &c->arg[k], c->kernel->params.data[k], o));
-        for (int k = 0; k < c->kernel->body->nargs; k++)
-            call = arena_printf(a, "%s%s%lld", call, k || c->kernel->params.len ? ", " : "", (long long)c->index[k]);
-        fprintf(f, "%s);\n", call);
-    }
+    for (int i = 0; i < m->calls.len; i++)
+        print_call(f, a, m, &m->calls.data[i], o);
     fputs("    return 0;\n}\n\n", f);
 }
 
@@ -199,7 +274,12 @@ static int print_tensors(FILE *f, const KModule *m, const EmitOptions *o, KBuffe
 
 static void print_descriptor(FILE *f, Arena *a, const KModule *m, const EmitOptions *o) {
     int in = print_tensors(f, m, o, KBUF_INPUT, "input"), out = print_tensors(f, m, o, KBUF_OUTPUT, "output");
-    fprintf(f, "static int %s_run_any(const void *const *input, void *const *output, const void *weights, void *arena) {\n", o->prefix);
+    const char *any = "const void *const *input, void *const *output, const void *weights, void *arena";
+    bool threads = o->threads > 1;
+    if (threads)
+        fprintf(f, "static int %s_run_parallel(%s,\n    mlcc_parallel_for *parallel_for, void *pool) {\n", o->prefix, any);
+    else
+        fprintf(f, "static int %s_run_any(%s) {\n", o->prefix, any);
     if (o->weights != WEIGHTS_BIN)
         fputs("    (void)weights;\n", f);
     if (o->static_arena)
@@ -217,16 +297,22 @@ static void print_descriptor(FILE *f, Arena *a, const KModule *m, const EmitOpti
         else if (b->kind == KBUF_OUTPUT)
             fprintf(f, "%s(%s *)output[%d]", ni + no ? ", " : "", dtype_c(b->dtype), no), no++;
     }
-    fprintf(f, "%s%s);\n}\n\n", o->weights == WEIGHTS_BIN ? ", weights" : "", o->static_arena ? "" : ", arena");
+    const char *last = arena_printf(a, "%s%s%s", o->weights == WEIGHTS_BIN ? ", weights" : "", o->static_arena ? "" : ", arena",
+                                    threads ? ", parallel_for, pool" : "");
+    fprintf(f, "%s);\n}\n\n", last + (ni + no || !*last ? 0 : 2));
+    if (threads)
+        fprintf(f, "static int %s_run_any(%s) {\n    return %s_run_parallel(input, output, weights, arena, 0, 0);\n}\n\n", o->prefix,
+                any, o->prefix);
     const char *upper = interface_upper(a, o->prefix);
     fprintf(f, "const struct mlcc_model %s_model = {\n    ", o->prefix);
     print_string(f, m->model_name);
     fputs(", ", f);
     print_string(f, o->generator);
-    fprintf(f, ", %d, %d, %s%s, %s%s,\n    %s, %s_ARENA_ALIGN, 0, %lld, %s_run_any,\n};\n", in, out, in ? o->prefix : "0",
+    fprintf(f, ", %d, %d, %s%s, %s%s,\n    %s, %s_ARENA_ALIGN, 0, %lld, %s_run_any, %s, %d,\n};\n", in, out, in ? o->prefix : "0",
             in ? "_input" : "", out ? o->prefix : "0", out ? "_output" : "",
             o->static_arena ? "0" : arena_printf(a, "%s_ARENA_SIZE", upper), upper,
-            o->weights == WEIGHTS_BIN ? (long long)interface_weights_size(m) : 0LL, o->prefix);
+            o->weights == WEIGHTS_BIN ? (long long)interface_weights_size(m) : 0LL, o->prefix,
+            threads ? arena_printf(a, "%s_run_parallel", o->prefix) : "0", threads ? o->threads : 1);
 }
 
 void emit_c(const KModule *plain, const KModule *vector, const EmitOptions *o, FILE *c, FILE *weights) {

@@ -59,6 +59,7 @@ static LLVMValueRef weights_data(const Unit *u, const KBuffer *b, const char *se
 typedef struct Places {
     LLVMValueRef *tensor; /* by buffer index */
     LLVMValueRef weights, arena;
+    LLVMValueRef parallel_for, pool, context; /* NULL without threads; context: room for any call's */
 } Places;
 
 static LLVMValueRef at_byte(const Unit *u, LLVMValueRef base, int64_t offset) {
@@ -86,15 +87,128 @@ static LLVMValueRef place(const Unit *u, Places *p, const KArg *a, const EmitOpt
     }
 }
 
+/* --- threads --- */
+
+static LLVMTypeRef task_type(const Unit *u) {
+    LLVMTypeRef types[] = {u->pointer, int_type(u)};
+    return LLVMFunctionType(LLVMVoidTypeInContext(u->context), types, 2, false);
+}
+
+/* What a task's context holds: the kernel's arguments but the last, which is the part. */
+static LLVMTypeRef context_type(const Unit *u, const KKernel *k) {
+    int n = k->params.len, all = n + k->body->nargs - 1;
+    LLVMTypeRef *field = ARENA_ARRAY(u->arena, LLVMTypeRef, all);
+    for (int i = 0; i < all; i++)
+        field[i] = i < n ? u->pointer : u->index;
+    return LLVMStructTypeInContext(u->context, field, (unsigned)all, false);
+}
+
+static LLVMValueRef begin_private(const Unit *u, const char *name, LLVMTypeRef type) {
+    LLVMValueRef f = LLVMAddFunction(u->module, unit_name(u, name), type);
+    LLVMSetLinkage(f, LLVMInternalLinkage);
+    unit_describe_function(u, f);
+    LLVMPositionBuilderAtEnd(u->builder, LLVMAppendBasicBlockInContext(u->context, f, ""));
+    return f;
+}
+
+/* void(void *context, int part) that runs one part of a kernel. */
+static LLVMValueRef build_task(const Unit *u, const KKernel *k) {
+    LLVMValueRef kernel = LLVMGetNamedFunction(u->module, unit_name(u, k->name));
+    LLVMValueRef f = begin_private(u, arena_printf(u->arena, "part_of_%s", k->name), task_type(u));
+    LLVMTypeRef context = context_type(u, k);
+    unsigned n = LLVMCountStructElementTypes(context);
+    LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, n + 1);
+    for (unsigned i = 0; i < n; i++) {
+        LLVMValueRef at = LLVMBuildStructGEP2(u->builder, context, LLVMGetParam(f, 0), i, "");
+        x[i] = LLVMBuildLoad2(u->builder, LLVMStructGetTypeAtIndex(context, i), at, "");
+    }
+    x[n] = LLVMBuildSExtOrBitCast(u->builder, LLVMGetParam(f, 1), u->index, "");
+    LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(kernel), kernel, x, n + 1, "");
+    LLVMBuildRetVoid(u->builder);
+    return f;
+}
+
+/* void(parallel_for, pool, task, context, parts): one part after the other where there is no parallel_for. */
+static void build_parts_of(const Unit *u) {
+    LLVMTypeRef i32 = int_type(u), pointer = u->pointer, types[] = {pointer, pointer, pointer, pointer, i32};
+    LLVMTypeRef none = LLVMVoidTypeInContext(u->context);
+    LLVMValueRef f = begin_private(u, "parts_of", LLVMFunctionType(none, types, 5, false)), x[5], zero = splat_int(i32, 0);
+    for (unsigned i = 0; i < 5; i++)
+        x[i] = LLVMGetParam(f, i);
+    LLVMBasicBlockRef entry = LLVMGetInsertBlock(u->builder);
+    LLVMBasicBlockRef threads = LLVMAppendBasicBlockInContext(u->context, f, "threads");
+    LLVMBasicBlockRef alone = LLVMAppendBasicBlockInContext(u->context, f, "alone");
+    LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(u->context, f, "done");
+    LLVMBuildCondBr(u->builder, LLVMBuildIsNull(u->builder, x[0], ""), alone, threads);
+    LLVMPositionBuilderAtEnd(u->builder, threads);
+    LLVMTypeRef parallel_for[] = {pointer, pointer, pointer, i32};
+    LLVMBuildCall2(u->builder, LLVMFunctionType(none, parallel_for, 4, false), x[0], x + 1, 4, "");
+    LLVMBuildBr(u->builder, done);
+    LLVMPositionBuilderAtEnd(u->builder, alone);
+    LLVMValueRef part = LLVMBuildPhi(u->builder, i32, ""), task[] = {x[3], part};
+    LLVMBuildCall2(u->builder, task_type(u), x[2], task, 2, "");
+    LLVMValueRef next = LLVMBuildAdd(u->builder, part, splat_int(i32, 1), "");
+    LLVMValueRef from[] = {zero, next};
+    LLVMBasicBlockRef blocks[] = {entry, alone};
+    LLVMAddIncoming(part, from, blocks, 2);
+    LLVMBuildCondBr(u->builder, LLVMBuildICmp(u->builder, LLVMIntSLT, next, x[4], ""), alone, done);
+    LLVMPositionBuilderAtEnd(u->builder, done);
+    LLVMBuildRetVoid(u->builder);
+}
+
+static void build_tasks(const Unit *u) {
+    const KModule *m = u->kernels;
+    bool any = false;
+    for (int i = 0; i < m->calls.len; i++) {
+        const KCall *c = &m->calls.data[i];
+        if (c->parts && !LLVMGetNamedFunction(u->module, unit_name(u, arena_printf(u->arena, "part_of_%s", c->kernel->name))))
+            build_task(u, c->kernel);
+        any = any || c->parts;
+    }
+    if (any)
+        build_parts_of(u);
+}
+
+/* --- calls of kernels --- */
+
+static void call_with_threads(const Unit *u, const Places *p, const KCall *c, LLVMValueRef *x) {
+    LLVMValueRef task = LLVMGetNamedFunction(u->module, unit_name(u, arena_printf(u->arena, "part_of_%s", c->kernel->name)));
+    LLVMValueRef parts_of = LLVMGetNamedFunction(u->module, unit_name(u, "parts_of"));
+    LLVMTypeRef type = context_type(u, c->kernel);
+    for (unsigned i = 0; i < LLVMCountStructElementTypes(type); i++)
+        LLVMBuildStore(u->builder, x[i], LLVMBuildStructGEP2(u->builder, type, p->context, i, ""));
+    LLVMValueRef args[] = {p->parallel_for, p->pool, task, p->context, splat_int(int_type(u), (uint64_t)c->parts)};
+    LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(parts_of), parts_of, args, 5, "");
+}
+
+static LLVMValueRef context_room(const Unit *u) {
+    const KModule *m = u->kernels;
+    int most = 0;
+    for (int i = 0; i < m->calls.len; i++) {
+        int n = m->calls.data[i].kernel->params.len + m->calls.data[i].kernel->body->nargs;
+        most = m->calls.data[i].parts && n > most ? n : most;
+    }
+    return most ? LLVMBuildAlloca(u->builder, LLVMArrayType2(u->pointer, (uint64_t)most), "") : NULL;
+}
+
 static void call_kernel(const Unit *u, Places *p, const KCall *c, const EmitOptions *o) {
     LLVMValueRef f = LLVMGetNamedFunction(u->module, unit_name(u, c->kernel->name));
     int n = c->kernel->params.len, all = n + c->kernel->body->nargs;
     LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, all);
     for (int i = 0; i < all; i++)
         x[i] = i < n ? place(u, p, &c->arg[i], o) : size_of(u, c->index[i - n]);
-    LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(f), f, x, (unsigned)all, "");
+    if (c->parts && o->threads > 1) {
+        call_with_threads(u, p, c, x);
+        return;
+    }
+    for (int part = 0; part < (c->parts ? c->parts : 1); part++) {
+        if (c->parts)
+            x[all - 1] = size_of(u, part);
+        LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(f), f, x, (unsigned)all, "");
+    }
 }
 
+/* int name(n pointers) */
 static LLVMValueRef begin_function(const Unit *u, const char *name, int n, LLVMLinkage linkage) {
     LLVMTypeRef *types = ARENA_ARRAY(u->arena, LLVMTypeRef, n);
     for (int i = 0; i < n; i++)
@@ -124,8 +238,8 @@ static int tensor_count(const Unit *u) {
 /* The calls from..to - 1. Parameters as in interface_prototype. */
 static LLVMValueRef build_calls(const Unit *u, const EmitOptions *o, const char *name, int from, int to) {
     const KModule *m = u->kernels;
-    int n = tensor_count(u), weights = o->weights == WEIGHTS_BIN, arena = !o->static_arena;
-    LLVMValueRef f = begin_function(u, name, n + weights + arena, LLVMExternalLinkage);
+    int n = tensor_count(u), weights = o->weights == WEIGHTS_BIN, arena = !o->static_arena, threads = o->threads > 1;
+    LLVMValueRef f = begin_function(u, name, n + weights + arena + 2 * threads, LLVMExternalLinkage);
     Places p = {.tensor = ARENA_ARRAY(u->arena, LLVMValueRef, m->buffers.len)};
     int k = 0;
     for (int i = 0; i < m->buffers.len; i++)
@@ -136,6 +250,9 @@ static LLVMValueRef build_calls(const Unit *u, const EmitOptions *o, const char 
             LLVMSetValueName2(p.tensor[i], m->buffers.data[i]->name, strlen(m->buffers.data[i]->name));
     p.weights = weights ? LLVMGetParam(f, (unsigned)n) : NULL;
     p.arena = arena ? LLVMGetParam(f, (unsigned)(n + weights)) : static_arena(u);
+    p.parallel_for = threads ? LLVMGetParam(f, (unsigned)(n + weights + arena)) : NULL;
+    p.pool = threads ? LLVMGetParam(f, (unsigned)(n + weights + arena + 1)) : NULL;
+    p.context = threads ? context_room(u) : NULL;
     for (int i = from; i < to; i++)
         call_kernel(u, &p, &m->calls.data[i], o);
     LLVMBuildRet(u->builder, splat_int(int_type(u), 0));
@@ -149,11 +266,13 @@ static LLVMValueRef load_pointer(const Unit *u, LLVMValueRef table, int i) {
     return LLVMBuildLoad2(u->builder, u->pointer, LLVMBuildInBoundsGEP2(u->builder, u->pointer, table, &at, 1, ""), "");
 }
 
-/* int name(const void *const *input, void *const *output, const void *weights, void *arena) */
-static LLVMValueRef build_any(const Unit *u, LLVMValueRef run, const char *name, const EmitOptions *o, LLVMLinkage linkage) {
+/* int name(const void *const *input, void *const *output, const void *weights, void *arena), and, where pooled,
+ * mlcc_parallel_for *parallel_for, void *pool. */
+static LLVMValueRef build_any(const Unit *u, LLVMValueRef run, const char *name, const EmitOptions *o, LLVMLinkage linkage,
+                              bool pooled) {
     const KModule *m = u->kernels;
-    LLVMValueRef f = begin_function(u, name, 4, linkage);
-    LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, tensor_count(u) + 2);
+    LLVMValueRef f = begin_function(u, name, pooled ? 6 : 4, linkage);
+    LLVMValueRef *x = ARENA_ARRAY(u->arena, LLVMValueRef, tensor_count(u) + 4);
     unsigned n = 0;
     int in = 0, out = 0;
     for (int i = 0; i < m->buffers.len; i++) {
@@ -167,6 +286,8 @@ static LLVMValueRef build_any(const Unit *u, LLVMValueRef run, const char *name,
         x[n++] = LLVMGetParam(f, 2);
     if (!o->static_arena)
         x[n++] = LLVMGetParam(f, 3);
+    for (unsigned i = 4; o->threads > 1 && i < 6; i++)
+        x[n++] = pooled ? LLVMGetParam(f, i) : LLVMConstNull(u->pointer);
     LLVMBuildRet(u->builder, LLVMBuildCall2(u->builder, LLVMGlobalGetValueType(run), run, x, n, ""));
     return f;
 }
@@ -204,7 +325,7 @@ static LLVMValueRef tensors(const Unit *u, KBufferKind kind, const char *what) {
     return private_data(u, what, LLVMConstArray2(LLVMTypeOf(list[0]), list, n));
 }
 
-static void build_descriptor(const Unit *u, LLVMValueRef run_any, const EmitOptions *o) {
+static void build_descriptor(const Unit *u, LLVMValueRef run_any, LLVMValueRef run_parallel, const EmitOptions *o) {
     const KModule *m = u->kernels;
     LLVMValueRef field[] = {
         string(u, "string", m->model_name),
@@ -218,6 +339,8 @@ static void build_descriptor(const Unit *u, LLVMValueRef run_any, const EmitOpti
         size_of(u, 0),
         size_of(u, o->weights == WEIGHTS_BIN ? interface_weights_size(m) : 0),
         run_any,
+        run_parallel ? run_parallel : LLVMConstNull(u->pointer),
+        splat_int(int_type(u), (uint64_t)(run_parallel ? o->threads : 1)),
     };
     LLVMValueRef value = structure(u, field, sizeof field / sizeof *field);
     LLVMValueRef g = LLVMAddGlobal(u->module, LLVMTypeOf(value), unit_name(u, "model"));
@@ -262,13 +385,17 @@ void unit_begin(Unit *u, Arena *a, const KModule *m, const EmitOptions *o, LLVMT
         unit_func(u, m->funcs.data[i]);
     for (int i = 0; i < m->kernels.len; i++)
         unit_kernel(u, m->kernels.data[i]);
+    bool threads = o->threads > 1;
+    if (threads)
+        build_tasks(u);
     LLVMValueRef run = build_calls(u, o, "run", 0, m->calls.len);
-    LLVMValueRef any = build_any(u, run, "run_any", o, address ? LLVMExternalLinkage : LLVMInternalLinkage);
+    LLVMValueRef any = build_any(u, run, "run_any", o, address ? LLVMExternalLinkage : LLVMInternalLinkage, false);
+    LLVMValueRef pooled = threads ? build_any(u, run, "run_parallel", o, LLVMInternalLinkage, true) : NULL;
     if (!address)
-        build_descriptor(u, any, o);
+        build_descriptor(u, any, pooled, o);
     for (int i = 0; o->calls_apart && i < m->calls.len; i++) {
         LLVMValueRef call = build_calls(u, o, arena_printf(a, "only_%d", i), i, i + 1);
-        build_any(u, call, unit_call_name(u, i), o, LLVMExternalLinkage);
+        build_any(u, call, unit_call_name(u, i), o, LLVMExternalLinkage, false);
     }
 }
 
