@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "ops/op.h"
 
 void drop_attr(Node *n, const char *name) {
     for (int i = 0; i < n->nattrs; i++) {
@@ -14,12 +13,6 @@ void drop_attr(Node *n, const char *name) {
             return;
         }
     }
-}
-
-void put_int(Node *n, const char *name, int64_t x) { node_add_attr(n, (Attr){.name = name, .kind = ATTR_INT, .i = x}); }
-
-void put_string(Node *n, const char *name, const char *x) {
-    node_add_attr(n, (Attr){.name = name, .kind = ATTR_STRING, .s = x, .s_len = strlen(x)});
 }
 
 Given get_attr(const Node *n, const char *name, AttrKind kind, const Attr **out) {
@@ -37,66 +30,12 @@ Given get_attr(const Node *n, const char *name, AttrKind kind, const Attr **out)
     return GIVEN_WRONG;
 }
 
-void resize_inputs(Node *n, int count) {
-    for (int i = count; i < n->nin; i++)
-        node_set_input(n, i, NULL);
-    Value **in = ARENA_ARRAY(n->graph->arena, Value *, count);
-    for (int i = 0; i < count && i < n->nin; i++)
-        in[i] = n->in[i];
-    n->in = in;
-    n->nin = count;
-}
-
-/* Outputs' names are unique, nodes' are not. */
-static const char *name_for(const Node *n, const char *what) {
-    const char *base = n->op_type;
-    for (int i = n->nout - 1; i >= 0; i--)
-        if (n->out[i])
-            base = n->out[i]->name;
-    return arena_printf(n->graph->arena, "%.200s_%s", base, what);
-}
-
-Value *ints_before(Node *n, const char *what, int rank, int count, const int64_t *x) {
-    return graph_const_ints(n->graph, name_for(n, what), rank, count, x);
-}
-
-Value *floats_before(Node *n, const char *what, int count, const float *x) {
-    int64_t dim = count;
-    size_t size = (size_t)count * sizeof *x;
-    return graph_const(n->graph, name_for(n, what), DT_F32, 1, &dim, (Data){arena_dup(n->graph->arena, x, size), size});
-}
-
-Value *value_before(Node *n, const char *op, const char *what, int nin, Value *const *in) {
-    const char *name = name_for(n, what);
-    Node *m = graph_node(n->graph, n, "", op, n->name, nin, in, 1, &name);
-    m->sources = n->sources;
-    return m->out[0];
-}
-
 Value *scalar_like(Node *n, const char *what, float x, Value *like) {
-    Arena *a = n->graph->arena;
-    double d = (double)x;
-    uint16_t h;
-    switch (hint_dtype(like)) {
-    case DT_F32: return graph_const_float(n->graph, name_for(n, what), x);
-    case DT_F64: return graph_const(n->graph, name_for(n, what), DT_F64, 0, NULL, (Data){arena_dup(a, &d, sizeof d), sizeof d});
-    case DT_F16:
-        h = float_to_half(x);
-        return graph_const(n->graph, name_for(n, what), DT_F16, 0, NULL, (Data){arena_dup(a, &h, sizeof h), sizeof h});
-    default: {
-        Value *in[] = {graph_const_float(n->graph, name_for(n, what), x), like};
-        return value_before(n, "CastLike", what, 2, in);
-    }
-    }
-}
-
-void become(Node *n, const char *op, int nin, Value *const *in) {
-    n->op_type = op;
-    n->op = op_find("", op);
-    n->nattrs = 0;
-    resize_inputs(n, nin);
-    for (int i = 0; i < nin; i++)
-        node_set_input(n, i, in[i]);
+    DType t = hint_dtype(like);
+    if (dtype_is_float(t))
+        return scalar_before(n, what, t, (double)x);
+    Value *in[] = {scalar_before(n, what, DT_F32, (double)x), like};
+    return value_before(n, "CastLike", what, 2, in);
 }
 
 /* Operators whose first output has the element type, or the rank, of their first input. */

@@ -75,6 +75,20 @@ INFER(infer_cast_like) {
     return infer_set(n, 0, n->in[1]->dtype, n->in[0]->rank, n->in[0]->dim);
 }
 
+INFER(infer_bit_cast) {
+    int64_t to = attr_int(n, "to", 0);
+    DType from = n->in[0]->dtype, t = to > 0 && to < 1000 ? dtype_from_onnx((int32_t)to) : DT_NONE;
+    if (t == DT_NONE || dtype_size(t) == 0 || dtype_size(t) != dtype_size(from))
+        return infer_error(n, "the bits of %s are not those of ONNX element type %lld", dtype_name(from), (long long)to);
+    return infer_set(n, 0, t, n->in[0]->rank, n->in[0]->dim);
+}
+
+INFER(infer_swiglu) {
+    if (!value_same_shape(n->in[0], n->in[1]))
+        return infer_error(n, "the inputs differ in shape");
+    return infer_float(n, 0) && infer_one_type(n) && infer_same(n);
+}
+
 INFER(infer_is) { return infer_float(n, 0) && infer_set(n, 0, DT_BOOL, n->in[0]->rank, n->in[0]->dim); }
 
 INFER(infer_pow) { return infer_numeric(n, 0) && infer_numeric(n, 1) && infer_broadcast_all(n, n->in[0]->dtype); }
@@ -254,6 +268,13 @@ ELEMENT(element_where) { return kb_select(&l->b, X(0), X(1), X(2)); }
 
 ELEMENT(element_cast) { return kb_cast(&l->b, X(0), lower_compute_type(n->out[0]->dtype)); }
 
+ELEMENT(element_bit_cast) {
+    KValue *x = kb_cast(&l->b, X(0), n->in[0]->dtype); /* halves are read as floats */
+    if (n->out[0]->dtype == DT_BOOL) /* which has two values only */
+        return kb_cast(&l->b, x, DT_BOOL);
+    return kb_cast(&l->b, kb_bitcast(&l->b, x, n->out[0]->dtype), lower_compute_type(n->out[0]->dtype));
+}
+
 ELEMENT(element_identity) { return X(0); }
 
 LOWER(lower_dropout) {
@@ -334,6 +355,8 @@ ELEMENT(element_swish) {
     KValue *x = X(0);
     return mul(l, x, math1(l, KMATH_SIGMOID, mul(l, x, like(l, x, (double)attr_float(n, "alpha", 1.0f)))));
 }
+
+ELEMENT(element_swiglu) { return mul(l, element_swish(l, n, idx), X(1)); }
 
 /* log(1 + exp(x)) without overflow. */
 static KValue *softplus(Lower *l, KValue *x) {

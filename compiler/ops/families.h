@@ -67,6 +67,10 @@ ELEMENT(element_thresholded_relu);
 ELEMENT(element_hard_sigmoid);
 ELEMENT(element_hard_swish);
 ELEMENT(element_swish);
+INFER(infer_swiglu);
+ELEMENT(element_swiglu);
+INFER(infer_bit_cast);
+ELEMENT(element_bit_cast);
 ELEMENT(element_softplus);
 ELEMENT(element_softsign);
 ELEMENT(element_mish);
@@ -99,6 +103,12 @@ ELEMENT(element_greater_equal);
 ELEMENT(element_and);
 ELEMENT(element_or);
 ELEMENT(element_xor);
+
+/* functions.c */
+INFER(infer_likelihood_loss);
+INFER(infer_cross_entropy_loss);
+INFER(infer_mean_variance_normalization);
+INFER(infer_center_crop_pad);
 
 /* generate.c */
 INFER(infer_shape);
@@ -165,12 +175,20 @@ INFER(infer_softmax);
 LOWER(lower_softmax);
 LOWER(lower_log_softmax);
 LOWER(lower_hardmax);
+INFER(infer_lp_normalization);
+LOWER(lower_lp_normalization);
 INFER(infer_batch_normalization);
 ELEMENT(element_batch_normalization);
+INFER(infer_lrn);
+ELEMENT(element_lrn);
 INFER(infer_instance_normalization);
 LOWER(lower_instance_normalization);
+INFER(infer_group_normalization);
+LOWER(lower_group_normalization);
 INFER(infer_layer_normalization);
 LOWER(lower_layer_normalization);
+INFER(infer_rms_normalization);
+LOWER(lower_rms_normalization);
 
 /* pool.c */
 INFER(infer_max_pool);

@@ -3,7 +3,10 @@ libmlcc_a_SOURCES += \
 	compiler/ops/conv.c \
 	compiler/ops/cumulate.c \
 	compiler/ops/elementwise.c \
+	compiler/ops/expand.c \
+	compiler/ops/expand.h \
 	compiler/ops/families.h \
+	compiler/ops/functions.c \
 	compiler/ops/generate.c \
 	compiler/ops/infer.c \
 	compiler/ops/lower.c \

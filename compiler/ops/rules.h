@@ -37,6 +37,7 @@ bool infer_broadcast_all(Node *n, DType t);   /* output 0: the broadcast of all 
 INFER(infer_same);                            /* output 0 as input 0 */
 INFER(infer_elementwise);                     /* broadcast of all inputs, all of one type */
 
+bool expand_batch_training(Node *n); /* BatchNormalization in training mode becomes other nodes (functions.c) */
 bool slice_view(const Node *n, int64_t *start, int64_t *step); /* of Slice: first index and step of each axis (movement.c) */
 
 /* --- the operators, by file; ops.def says what belongs to what --- */

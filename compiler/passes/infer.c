@@ -67,8 +67,14 @@ bool pass_infer(Graph *g) {
         next = n->next;
         if (!typed_inputs(n)) /* what it needs has failed and was reported */
             continue;
-        if (arity(n) && fold_shapes(n))
-            n->op->infer(n);
+        const Node *before = n->prev;
+        const Op *op = n->op;
+        bool fits = arity(n) && fold_shapes(n) && op->infer(n);
+        Node *first = before ? before->next : g->first;
+        if (fits && (first != n || n->op != op)) {
+            next = first; /* others stand in its place */
+            continue;
+        }
         for (int i = 0; i < n->nout && g->diag->errors == errors; i++)
             if (n->out[i] && n->out[i]->rank < 0)
                 diag_error(g->diag, node_place(n), "output %d is not supported", i);
