@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs ONNX cases of every operator that mlcc has, in every way that code is made.
 
-    run.py MLCC CC SRC WORK [NAME_PART...]
+    run.py MLCC CC SRC WORK [OPERATOR or NAME_PART...]
 
 The official cases, and those of shapes.py. By JIT with the schedules of several targets, as C built plain and for this
 machine, and as an object; of the objects every third is enough. Prints FAIL and SKIP lines and the counts last; a
@@ -203,13 +203,17 @@ def read_exceptions(path):
     return dict(tuple(part.strip() for part in row.split(":", 1)) for row in rows if row)
 
 
-def choose(cases, left_out, exceptions, parts):
-    """Those to run, by the words on the command line and the exceptions, which are added to left_out."""
+def is_meant(parts, name, model):
+    """Whether a word on the command line is part of the case's name or the name of an operator in it; no words: any."""
+    names = {o.split(":")[1].lower() for o in onnx_cases.operators(model)} if model else set()
+    return not parts or any(p in name or p.lower() in names for p in parts)
+
+
+def choose(cases, left_out, exceptions):
+    """Those to run; those that the exceptions name are added to left_out."""
     chosen = []
     for case in cases:
         why = next((r for p, r in exceptions.items() if fnmatch.fnmatch(case.name, p)), None)
-        if parts and not any(p in case.name for p in parts):
-            continue
         if why:
             left_out.append((case.name, why))
         else:
@@ -238,11 +242,16 @@ def main():
         print("op: 0 passed, 1 failed, 0 skipped")
         return 1
     start = time.time()
-    cases, left_out, others = onnx_cases.load(supported, onnx_cases.official(work))
-    own, own_left_out, own_others = onnx_cases.load(supported, shapes.cases())
-    left_out += own_left_out + [(name, "ONNX's reference fails itself") for name in shapes.without_reference]
+
+    def meant(source):
+        return (case for case in source if is_meant(parts, case[0], case[1]))
+
+    cases, left_out, others = onnx_cases.load(supported, meant(onnx_cases.official(work)))
+    own, own_left_out, own_others = onnx_cases.load(supported, meant(shapes.cases()))
+    left_out += own_left_out
+    left_out += [(name, "ONNX's reference fails itself") for name in shapes.without_reference if is_meant(parts, name, None)]
     others.update(own_others)
-    chosen = choose(cases + own, left_out, read_exceptions(f"{src}/testsuite/op/exceptions.txt"), parts)
+    chosen = choose(cases + own, left_out, read_exceptions(f"{src}/testsuite/op/exceptions.txt"))
     for case in chosen:
         onnx_cases.write(case, f"{work}/cases")
     print(f"{len(supported)} operators, {len(chosen)} cases ({len(own)} of them our own)", flush=True)
