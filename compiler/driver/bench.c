@@ -115,7 +115,10 @@ typedef struct Extent {
 static void extend(const KBlock *block, Extent *e) {
     for (const KInstr *i = block->first; i; i = i->next) {
         int64_t lo, hi;
-        if ((i->op == KOP_LOAD || i->op == KOP_STORE) && kx_range(i->mem.at, &lo, &hi)) {
+        bool access = i->op == KOP_LOAD || i->op == KOP_STORE;
+        if (access && !kx_range(i->mem.at, &lo, &hi)) { /* rows that each call chooses: as if all */
+            e[i->mem.param->index] = (Extent){0, i->mem.param->count - 1};
+        } else if (access) {
             int lanes = i->op == KOP_LOAD ? i->result[0]->type.lanes : i->arg[0]->type.lanes;
             int64_t last = i->mem.lane_stride * (lanes - 1);
             Extent *x = &e[i->mem.param->index];
@@ -160,17 +163,33 @@ static double macs_of(const KModule *m) {
     return macs;
 }
 
-static void print_table(Arena *a, const Bench *b) {
-    double sum = sum_of_calls(b), macs = macs_of(b->m);
-    printf("%10s %6s %10s %9s %6s %9s  %s\n", "us", "time", "kMACs", "GFLOP/s", "peak", "KiB", "kernel: nodes");
+/* One line for each kernel, in the order of its first call. */
+static void print_kernel(Arena *a, const Bench *b, const KKernel *k, double sum) {
+    double t = 0, macs = 0;
+    int calls = 0;
     for (int c = 0; c < b->m->calls.len; c++) {
-        const KCall *call = &b->m->calls.data[c];
-        double t = b->call[c] > 1e-9 ? b->call[c] : 1e-9, flops = 2 * (double)call->macs / t;
-        printf("%10.2f %5.1f%% %10.1f %9.1f %5.1f%% %9.1f  %s: %.60s\n", t * 1e6, sum > 0 ? 100 * t / sum : 0,
-               (double)call->macs / 1e3, flops / 1e9, b->peak > 0 ? 100 * flops / b->peak : 0, bytes_touched(a, call->kernel) / 1024,
-               call->kernel->name, call->comment);
+        if (b->m->calls.data[c].kernel != k)
+            continue;
+        t += b->call[c];
+        macs += (double)b->m->calls.data[c].macs;
+        calls++;
     }
-    double flops = 2 * macs / b->whole;
+    double flops = 2 * macs / (t > 1e-9 ? t : 1e-9);
+    printf("%10.2f %5.1f%% %6d %10.1f %8.1f %5.1f%% %9.1f  %s: %.50s\n", t * 1e6, sum > 0 ? 100 * t / sum : 0, calls, macs / 1e3,
+           flops / 1e9, b->peak > 0 ? 100 * flops / b->peak : 0, calls * bytes_touched(a, k) / 1024, k->name, k->comment);
+}
+
+static void print_table(Arena *a, const Bench *b) {
+    double sum = sum_of_calls(b), macs = macs_of(b->m), flops = 2 * macs / b->whole;
+    printf("%10s %6s %6s %10s %8s %6s %9s  %s\n", "us", "time", "calls", "kMACs", "GFLOP/s", "peak", "KiB", "kernel: nodes");
+    for (int c = 0; c < b->m->calls.len; c++) {
+        const KKernel *k = b->m->calls.data[c].kernel;
+        bool first = true;
+        for (int d = 0; d < c && first; d++)
+            first = b->m->calls.data[d].kernel != k;
+        if (first)
+            print_kernel(a, b, k, sum);
+    }
     printf("median of %d runs %.2f us, fastest %.2f us; %.3f million MACs, %.1f GFLOP/s, %.1f%% of the core's %.1f\n", b->runs,
            b->whole * 1e6, b->least * 1e6, macs / 1e6, flops / 1e9, b->peak > 0 ? 100 * flops / b->peak : 0, b->peak / 1e9);
 }
