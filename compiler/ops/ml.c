@@ -405,7 +405,7 @@ static KParam *value_table(Lower *l, const Forest *f) {
     return table_float(l, "tree_value", f->sum, f->nodes, x);
 }
 
-static void make_tables(Walk *w, bool single) {
+static void make_walk_tables(Walk *w) {
     Lower *l = w->l;
     const Forest *f = w->f;
     w->root = table_i32(l, "tree_root", f->trees, f->root);
@@ -417,14 +417,21 @@ static void make_tables(Walk *w, bool single) {
         w->equality = table_bool(l, "tree_equality", f->nodes, f->is_equality);
     if (any(f->nan_is_yes, f->nodes) && dtype_is_float(w->n->in[0]->dtype))
         w->nan = table_bool(l, "tree_nan", f->nodes, f->nan_is_yes);
+}
+
+static void make_tables(Walk *w, bool single, bool code) {
+    Lower *l = w->l;
+    const Forest *f = w->f;
+    if (!code)
+        make_walk_tables(w);
     if (single) {
-        w->value = value_table(l, f);
+        w->value = code ? NULL : value_table(l, f);
         return;
     }
     w->score = lower_scratch(l, f->sum, f->targets);
     if (f->base_values > 1)
         w->base = table_float(l, "tree_base", f->sum, f->targets, f->base);
-    if (!f->votes)
+    if (!f->votes || code)
         return;
     w->first_vote = table_i32(l, "tree_first_vote", f->nodes + 1, f->first_vote);
     w->target = table_i32(l, "tree_target", f->votes, f->target);
@@ -462,6 +469,67 @@ static KIndex find_leaf(const Walk *w, KIndex tree) {
 
 static KOp operation(Aggregate a) { return a == MIN ? KOP_MIN : a == MAX ? KOP_MAX : KOP_ADD; }
 
+/* --- small forests as code: questions are branches, thresholds and votes constants --- */
+
+enum { MOST_NODES_OF_CODE = 4000, DEEPEST_CODE = 24, MOST_VOTES_OF_CODE = 4 };
+
+static bool is_code(const Forest *f, int scores) {
+    if (f->nodes > MOST_NODES_OF_CODE || scores > MOST_VOTES_OF_CODE)
+        return false;
+    for (int t = 0; t < f->trees; t++)
+        if (f->depth[t] > DEEPEST_CODE)
+            return false;
+    return true;
+}
+
+static KValue *coded_answer(const Walk *w, int node) {
+    KBuilder *b = &w->l->b;
+    const Forest *f = w->f;
+    const KIndex at[] = {w->row, kx_const(w->l->arena, f->feature[node])};
+    KValue *x = kb_cast(b, lower_load(w->l, w->n, 0, w->n->in[0]->rank == 2 ? at : at + 1), f->compare);
+    KValue *yes = kb_binary(b, f->is_equality[node] ? KOP_EQ : KOP_LE, x, kb_float(b, f->compare, f->threshold[node]));
+    if (f->nan_is_yes[node] && dtype_is_float(w->n->in[0]->dtype))
+        yes = kb_binary(b, KOP_OR, yes, kb_binary(b, KOP_NE, x, x));
+    return yes;
+}
+
+/* What the tree below a node gives to each of n scores. */
+static void coded_tree(const Walk *w, int node, int n, KValue **vote) {
+    KBuilder *b = &w->l->b;
+    const Forest *f = w->f;
+    if (is_leaf(f, node)) {
+        double sum[MOST_VOTES_OF_CODE];
+        for (int c = 0; c < n; c++)
+            sum[c] = neutral(f->aggregate);
+        for (int k = f->first_vote[node]; k < f->first_vote[node + 1]; k++) {
+            double *s = &sum[n == 1 ? 0 : f->target[k]];
+            *s = combine(f->aggregate, *s, f->weight[k]);
+        }
+        for (int c = 0; c < n; c++)
+            vote[c] = kb_float(b, f->sum, sum[c]);
+        return;
+    }
+    KInstr *branch = kb_if(b, coded_answer(w, node), n);
+    coded_tree(w, f->child[2 * node + 1], n, vote);
+    kb_else(b, branch, vote);
+    coded_tree(w, f->child[2 * node], n, vote);
+    kb_end_if(b, branch, vote);
+    for (int c = 0; c < n; c++)
+        vote[c] = kb_result(branch, c);
+}
+
+static void coded_forest(const Walk *w, int n, KValue **score) {
+    KBuilder *b = &w->l->b;
+    KValue *vote[MOST_VOTES_OF_CODE];
+    for (int c = 0; c < n; c++)
+        score[c] = kb_float(b, w->f->sum, neutral(w->f->aggregate));
+    for (int t = 0; t < w->f->trees && w->f->votes; t++) {
+        coded_tree(w, w->f->root[t], n, vote);
+        for (int c = 0; c < n; c++)
+            score[c] = kb_binary(b, operation(w->f->aggregate), vote[c], score[c]);
+    }
+}
+
 /* A target's score from what the trees gave. */
 static KValue *finish(const Walk *w, KValue *x, KIndex target) {
     KBuilder *b = &w->l->b;
@@ -482,6 +550,10 @@ static KValue *single_score(const Walk *w) {
     Lower *l = w->l;
     KBuilder *b = &l->b;
     KValue *sum = kb_float(b, w->f->sum, neutral(w->f->aggregate));
+    if (is_code(w->f, 1)) {
+        coded_forest(w, 1, &sum);
+        return finish(w, sum, kx_const(l->arena, 0));
+    }
     KInstr *loop = lower_for(l, KLOOP_SERIAL, "tree", 0, w->f->trees, 1, &sum);
     KValue *x = kb_load(b, w->value, find_leaf(w, lower_iv(l, loop)));
     KValue *next = kb_binary(b, operation(w->f->aggregate), x, kb_carried(loop, 0));
@@ -513,6 +585,15 @@ static void all_scores(const Walk *w) {
     Lower *l = w->l;
     KBuilder *b = &l->b;
     KIndex c;
+    if (is_code(w->f, w->f->targets)) {
+        KValue *score[MOST_VOTES_OF_CODE];
+        coded_forest(w, w->f->targets, score);
+        for (int i = 0; i < w->f->targets; i++) {
+            KIndex at = kx_const(l->arena, i);
+            kb_store(b, w->score, at, finish(w, score[i], at));
+        }
+        return;
+    }
     KInstr *loop = open_targets(w, &c);
     kb_store(b, w->score, c, kb_float(b, w->f->sum, neutral(w->f->aggregate)));
     kb_end_for(b, loop, NULL);
@@ -607,7 +688,7 @@ LOWER(lower_tree_regressor) {
     read_regressor(n, &f);
     Walk w = {.l = l, .n = n, .f = &f};
     bool single = is_single(&f, false);
-    make_tables(&w, single);
+    make_tables(&w, single, is_code(&f, single ? 1 : f.targets));
     if (single)
         w.score = lower_scratch(l, f.sum, 1);
     KInstr *loop = open_rows(&w);
@@ -666,7 +747,7 @@ LOWER(lower_tree_classifier) {
     const int64_t *label = node_attr(n, "classlabels_int64s")->ints;
     Walk w = {.l = l, .n = n, .f = &f};
     bool single = is_single(&f, true);
-    make_tables(&w, single);
+    make_tables(&w, single, is_code(&f, single ? 1 : f.targets));
     if (single)
         w.score = lower_scratch(l, f.sum, f.targets);
     KParam *labels = single ? NULL : lower_table(l, "tree_label", DT_I64, f.targets, label);

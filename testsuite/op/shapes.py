@@ -225,6 +225,45 @@ def integers():
         yield case(f"dynamicquantizelinear_{i}", "DynamicQuantizeLinear", [x], outputs=3)
 
 
+def forest(name, trees, depth, targets, rows, aggregate):
+    """Complete random trees; all leaves vote for all targets. Small ones become code, others walk through tables."""
+    features, inner = 5, 2 ** depth - 1
+    nodes = 2 * inner + 1
+    feature = rng.integers(0, features, (trees, nodes))
+    threshold = rng.standard_normal((trees, nodes)).astype(np.float32)
+    weight = rng.standard_normal((trees, inner + 1, targets)).astype(np.float32)
+    x = array(np.float32, rows, features)
+    x[0, 0] = np.nan
+    votes = np.zeros((trees, rows, targets), np.float32)
+    for t in range(trees):
+        for r in range(rows):
+            node = 0
+            while node < inner:
+                node = 2 * node + (1 if x[r, feature[t, node]] <= threshold[t, node] else 2)
+            votes[t, r] = weight[t, node - inner]
+    want = {"SUM": np.sum, "AVERAGE": np.mean, "MIN": np.min, "MAX": np.max}[aggregate](votes, axis=0)
+    ids = list(range(nodes))
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x0"], ["y0"], domain="ai.onnx.ml", n_targets=targets, aggregate_function=aggregate,
+        nodes_treeids=[t for t in range(trees) for _ in ids], nodes_nodeids=ids * trees, nodes_featureids=feature.ravel().tolist(),
+        nodes_modes=["BRANCH_LEQ" if i < inner else "LEAF" for i in ids] * trees, nodes_values=threshold.ravel().tolist(),
+        nodes_truenodeids=[2 * i + 1 if i < inner else 0 for i in ids] * trees,
+        nodes_falsenodeids=[2 * i + 2 if i < inner else 0 for i in ids] * trees,
+        target_treeids=[t for t in range(trees) for _ in range((inner + 1) * targets)],
+        target_nodeids=[inner + leaf for leaf in range(inner + 1) for _ in range(targets)] * trees,
+        target_ids=list(range(targets)) * (inner + 1) * trees, target_weights=weight.ravel().tolist())
+    graph = helper.make_graph([node], name, [info("x0", x)], [info("y0", want)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 3)], ir_version=10)
+    return f"shapes_{name}", model, [([x], [want])], 1e-4, 1e-5
+
+
+def forests():
+    for i, (trees, depth, targets, rows, aggregate) in enumerate(
+            [(7, 3, 1, 4, "SUM"), (3, 0, 1, 2, "AVERAGE"), (5, 4, 3, 3, "MAX"), (5, 4, 6, 3, "SUM"), (40, 6, 1, 3, "MIN"),
+             (40, 6, 2, 3, "AVERAGE")]):
+        yield forest(f"forest_{i}", trees, depth, targets, rows, aggregate)
+
+
 def cases():
-    for family in (integers, convolutions, pools, products, reductions, broadcasts, movements):
+    for family in (forests, integers, convolutions, pools, products, reductions, broadcasts, movements):
         yield from filter(None, family())
