@@ -88,6 +88,10 @@ static void print_table(const Compilation *c, const Summary *s) {
     printf("%-12s %lld\n", "MACs", (long long)s->macs);
     printf("%-12s %lld, %lld bytes\n", "parameters", (long long)s->parameters, (long long)s->weight_bytes);
     printf("%-12s %lld bytes\n", "arena", (long long)s->arena);
+    for (int i = 0; i < c->graph->floats.len; i++) {
+        const FloatNote *f = &c->graph->floats.data[i];
+        printf("%-12s %s (%s): %s\n", i ? "" : "float", f->node, f->op_type, f->why);
+    }
     puts("supported    yes");
 }
 
@@ -136,6 +140,14 @@ static void print_json(const Compilation *c, const Summary *s, const char *path)
         cJSON_AddNumberToObject(j, "arena_bytes", (double)s->arena);
         cJSON_AddNumberToObject(j, "kernels", s->kernels);
         cJSON_AddNumberToObject(j, "calls", s->calls);
+        cJSON *floats = cJSON_AddArrayToObject(j, "float");
+        for (int i = 0; i < c->graph->floats.len; i++) {
+            cJSON *item = cJSON_CreateObject();
+            cJSON_AddStringToObject(item, "node", c->graph->floats.data[i].node);
+            cJSON_AddStringToObject(item, "operator", c->graph->floats.data[i].op_type);
+            cJSON_AddStringToObject(item, "why", c->graph->floats.data[i].why);
+            cJSON_AddItemToArray(floats, item);
+        }
     }
     char *text = cJSON_Print(j);
     puts(text ? text : "{}");

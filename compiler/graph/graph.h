@@ -118,6 +118,11 @@ typedef struct Strips {
     VEC(StripStep) steps;
 } Strips;
 
+/* A node of a quantised model that computes with floating-point numbers, and why; for reports. */
+typedef struct FloatNote {
+    const char *node, *op_type, *why;
+} FloatNote;
+
 struct Graph {
     Arena *arena;
     Diag *diag;
@@ -130,6 +135,7 @@ struct Graph {
     StrMap names; /* of all values: name -> Value */
     int next_id, next_group;
     VEC(Strips *) strips;
+    VEC(FloatNote) floats;
     int64_t arena_size; /* bytes, set by the memory plan */
     struct {            /* what folding may spend, and has (passes/fold.c) */
         int64_t largest, bytes;

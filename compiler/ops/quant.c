@@ -81,7 +81,17 @@ KValue *quant_centred(Lower *l, KValue *element, KValue *zero) {
     return kb_binary(&l->b, KOP_SUB, kb_cast(&l->b, element, DT_I32), zero);
 }
 
+/* 3 * 2^22: floats from 2^23 to 2^24 are the integers, so that adding it rounds half to even, and leaves the integer in
+ * the low bits. */
+static const double rounder = 12582912;
+static const int64_t rounder_bits = 0x4b400000;
+
 KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to) {
-    KValue *y = kb_math(&l->b, KMATH_ROUND, x, NULL);
-    return kb_cast(&l->b, kb_binary(&l->b, KOP_ADD, y, kb_cast(&l->b, zero, x->type.dtype)), to);
+    KBuilder *b = &l->b;
+    int64_t least = dtype_is_signed(to) ? INT64_MIN >> (64 - dtype_bits(to)) : 0, range = ((int64_t)1 << dtype_bits(to)) - 1;
+    KValue *lo = kb_cast(b, kb_binary(b, KOP_SUB, kb_int(b, DT_I32, least), zero), DT_F32);
+    KValue *hi = kb_cast(b, kb_binary(b, KOP_SUB, kb_int(b, DT_I32, least + range), zero), DT_F32);
+    x = kb_binary(b, KOP_MIN, kb_binary(b, KOP_MAX, x, lo), hi);
+    KValue *y = kb_bitcast(b, kb_binary(b, KOP_ADD, x, kb_float(b, DT_F32, rounder)), DT_I32);
+    return kb_cast(b, kb_binary(b, KOP_ADD, y, kb_binary(b, KOP_SUB, zero, kb_int(b, DT_I32, rounder_bits))), to);
 }

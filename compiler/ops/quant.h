@@ -19,7 +19,7 @@ KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t);
 KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel);
 /* (element - zero point) of input i as I32. */
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero);
-/* Rounds half to even, adds the zero point of the type's own, saturates. */
+/* The F32 x rounded half to even, plus the zero point (I32), saturated to a type of 8 or 16 bits. */
 KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to);
 
 #endif

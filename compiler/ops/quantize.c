@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* QuantizeLinear and DequantizeLinear: one scale a tensor, an axis, or a block of an axis. */
+#include "ops/quant.h"
 #include "ops/rules.h"
 
 static bool infer_scale(const Node *n) {
@@ -80,9 +81,11 @@ ELEMENT(element_quantize) {
     scale_index(l, n, idx, at);
     DType to = n->out[0]->dtype, t = n->in[0]->dtype == DT_F64 ? DT_F64 : DT_F32;
     KValue *x = kb_cast(b, lower_load(l, n, 0, idx), t), *scale = kb_cast(b, lower_load(l, n, 1, at), t);
-    KValue *y = kb_math(b, KMATH_ROUND, kb_binary(b, KOP_DIV, x, scale), NULL);
-    if (n->nin > 2 && n->in[2])
-        y = kb_binary(b, KOP_ADD, y, kb_cast(b, lower_load(l, n, 2, at), t));
+    KValue *zero = n->nin > 2 && n->in[2] ? kb_cast(b, lower_load(l, n, 2, at), DT_I32) : kb_int(b, DT_I32, 0);
+    x = kb_binary(b, KOP_DIV, x, scale);
+    if (t == DT_F32)
+        return quant_round(l, x, zero, to);
+    KValue *y = kb_binary(b, KOP_ADD, kb_math(b, KMATH_ROUND, x, NULL), kb_cast(b, zero, t));
     return kb_cast(b, y, to); /* saturates */
 }
 
@@ -129,9 +132,9 @@ LOWER(lower_dynamic_quantize) {
     KValue *zero = kb_math(b, KMATH_ROUND, kb_unary(b, KOP_NEG, kb_binary(b, KOP_DIV, bounds[0], scale)), NULL);
     zero = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, zero, most), kb_float(b, DT_F32, 0));
     lower_store(l, n, 1, NULL, scale);
+    zero = kb_cast(b, zero, DT_I32);
     lower_store(l, n, 2, NULL, kb_cast(b, zero, DT_U8));
     LoopNest nest = lower_loops(l, x->rank, x->dim, n->out[0]);
-    KValue *y = kb_math(b, KMATH_ROUND, kb_binary(b, KOP_DIV, lower_load(l, n, 0, nest.idx), scale), NULL);
-    lower_store(l, n, 0, nest.idx, kb_cast(b, kb_binary(b, KOP_ADD, y, zero), DT_U8));
+    lower_store(l, n, 0, nest.idx, quant_round(l, kb_binary(b, KOP_DIV, lower_load(l, n, 0, nest.idx), scale), zero, DT_U8));
     lower_end_loops(l, &nest);
 }

@@ -84,23 +84,32 @@ static bool split_batch_norm(Node *n) {
     return true;
 }
 
-static bool is_zero_padding(const Node *pad, int64_t *pads) {
-    const Value *x = pad->in[0];
+static bool pads_with(const Node *pad, double number, int64_t *pads) {
+    const Value *x = pad->in[0], *given = pad->nin > 2 ? pad->in[2] : NULL;
     if (strcmp(attr_string(pad, "mode", "constant"), "constant") || !value_is_const(pad->in[1]) ||
-        (pad->nin > 3 && pad->in[3]) || value_count(pad->in[1]) != 2 * x->rank)
+        (pad->nin > 3 && pad->in[3]) || value_count(pad->in[1]) != 2 * x->rank || (given && !value_is_const(given)))
         return false;
-    if (pad->nin > 2 && pad->in[2] && (!value_is_const(pad->in[2]) || const_float(pad->in[2], 0) != 0))
+    if ((!given ? 0 : dtype_is_float(given->dtype) ? const_float(given, 0) : (double)const_int(given, 0)) != number)
         return false;
     for (int d = 0; d < 2 * x->rank; d++)
         pads[d] = const_int(pad->in[1], d);
     return true;
 }
 
+/* The number that a convolution pads with: the zero point where it has one. */
+static bool padding_of(const Node *n, double *number) {
+    int zero = edit_is(n, "QLinearConv") || edit_is(n, "ConvInteger") ? 2 : -1;
+    const Value *v = zero >= 0 && n->nin > zero ? n->in[zero] : NULL;
+    *number = v && value_is_const(v) ? (double)const_int(v, 0) : 0;
+    return (edit_is(n, "Conv") || zero >= 0) && (!v || value_is_const(v));
+}
+
 /* Conv(Pad(x)) with zeros on spatial axes -> Conv(x) with larger pads. */
 static void absorb_padding(Node *n) {
-    Value *x = n->in[0];
+    Value *x = n->nin ? n->in[0] : NULL;
     int64_t pads[2 * GRAPH_MAX_RANK];
-    if (!edit_is(n, "Conv") || x->kind != VALUE_NODE || !edit_is(x->def, "Pad") || !is_zero_padding(x->def, pads))
+    double number;
+    if (!padding_of(n, &number) || x->kind != VALUE_NODE || !edit_is(x->def, "Pad") || !pads_with(x->def, number, pads))
         return;
     int spatial = x->rank - 2;
     const Attr *own = node_attr(n, "pads");

@@ -8,14 +8,21 @@
 #include "ops/op.h"
 #include "passes/fold.h"
 
-Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Value *const *in) {
-    Node *n = graph_node(before->graph, before, "", op_type, from->name, nin, in, 1, NULL);
+Node *edit_node_with(Node *before, const char *domain, const char *op_type, const Node *from, int nin, Value *const *in, int nattrs,
+                     const Attr *attr) {
+    Node *n = graph_node(before->graph, before, domain, op_type, from->name, nin, in, 1, NULL);
     n->sources = from->sources;
+    for (int i = 0; i < nattrs; i++)
+        node_add_attr(n, attr[i]);
     bool fits = n->op->infer(n);
     assert(fits);
     (void)fits;
     fold_mark(n);
     return n;
+}
+
+Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Value *const *in) {
+    return edit_node_with(before, "", op_type, from, nin, in, 0, NULL);
 }
 
 bool edit_replace(Value *old, Value *by) {
@@ -48,9 +55,10 @@ void edit_copy_output(Graph *g, int i) {
 }
 
 void edit_add_sources(Node *to, const Node *from) {
-    size_t n = strlen(to->sources), m = strlen(from->sources);
-    if (n >= m && !strcmp(to->sources + n - m, from->sources))
-        return;
+    size_t m = strlen(from->sources);
+    for (const char *p = to->sources; m && (p = strstr(p, from->sources)); p++)
+        if ((p == to->sources || p[-1] == ' ') && (!p[m] || p[m] == ','))
+            return;
     to->sources = arena_printf(to->graph->arena, "%s, %s", to->sources, from->sources);
 }
 

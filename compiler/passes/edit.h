@@ -7,6 +7,9 @@
 
 /* A node with inferred outputs before `before`; its sources are those of `from`. */
 Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Value *const *in);
+/* The same of any domain and with attributes. */
+Node *edit_node_with(Node *before, const char *domain, const char *op_type, const Node *from, int nin, Value *const *in, int nattrs,
+                     const Attr *attr);
 /* The users of old take by; where old is a graph output, by becomes it and gets its name. False, nothing changed, where
  * by cannot be an output. */
 bool edit_replace(Value *old, Value *by);

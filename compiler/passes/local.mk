@@ -13,6 +13,10 @@ libmlcc_a_SOURCES += \
 	compiler/passes/layout.c \
 	compiler/passes/passes.h \
 	compiler/passes/plan.c \
+	compiler/passes/qdq.c \
+	compiler/passes/quantised.c \
+	compiler/passes/quantised.h \
 	compiler/passes/run.c \
+	compiler/passes/sink.c \
 	compiler/passes/storage.c \
 	compiler/passes/strips.c

@@ -19,6 +19,8 @@ typedef struct PassOptions {
 bool pass_infer(Graph *g);
 bool pass_fold(Graph *g);          /* nodes of constants only run through the JIT and become constants */
 void pass_canonicalize(Graph *g);  /* Identity, Dropout, no-op Reshape …; one form of equal things */
+void pass_sink(Graph *g);          /* DequantizeLinear below what only moves elements */
+void pass_qdq(Graph *g);           /* operators between DequantizeLinear and QuantizeLinear become integer ones */
 void pass_cse(Graph *g);
 void pass_dead(Graph *g);          /* nodes and constants that no output needs */
 void pass_fuse_conv(Graph *g);     /* BatchNormalization, Mul, Add of constants into Conv and Gemm weights and bias */

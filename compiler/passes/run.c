@@ -14,6 +14,9 @@ typedef struct Step {
 static const Step steps[] = {
     {.name = "infer", .can_fail = pass_infer},
     {.name = "dead", .always = pass_dead},
+    {.name = "canonicalize", .always = pass_canonicalize},
+    {.name = "sink", .always = pass_sink},
+    {.name = "qdq", .always = pass_qdq}, /* before the weights would be folded to floats */
     {.name = "fold", .can_fail = pass_fold},
     {.name = "canonicalize", .always = pass_canonicalize},
     {.name = "cse", .always = pass_cse},

@@ -8,9 +8,9 @@
 #     MLCC_TEST_ALL=1            every model with every target, compiler and standard: most of an hour
 . "$(dirname "$0")/../lib.sh"
 MODELS=${MLCC_MODELS:-$SRC/../shared/models}
-small="mnist_cnn ad_toycar kws_dscnn resnet8 dtln_1 tree_ensemble"
-medium="vww_mobilenet genre_mlp yunet_n_320 slim_320 super_resolution"
-large="mobilenet_v2 mobilenet_v3_small efficientnet_b0 yolov8n"
+small="mnist_cnn ad_toycar kws_dscnn resnet8 dtln_1 tree_ensemble ad_toycar_int8 kws_dscnn_int8 resnet8_int8"
+medium="vww_mobilenet vww_mobilenet_int8 genre_mlp yunet_n_320 slim_320 super_resolution"
+large="mobilenet_v2 mobilenet_v2_int8 mobilenet_v3_small efficientnet_b0 yolov8n"
 if [ ! -d "$MODELS" ]; then
     skip "models" "no folder $MODELS; MLCC_MODELS names another"
     finish model
@@ -142,6 +142,23 @@ limits() {
     at_most "$1, seconds with --weights=incbin" "$seconds" 5
 }
 
+# Nothing of a quantised model computes with floating-point numbers between its input and its output.
+integers_only() {
+    "$MLCC" check -q "$MODELS/$1/model.onnx" >"$work/check.txt" && ! grep -q "^float" "$work/check.txt" &&
+        pass "$1, integers only" || fail "$1, integers only" "$(grep -A1 "^float" "$work/check.txt")"
+}
+
+# dimensions MODEL SET DIM...: one data set with these dimensions, by the JIT.
+dimensions() {
+    one=$work/$1.$2
+    mkdir -p "$one"
+    ln -sf "$MODELS/$1/model.onnx" "$MODELS/$1/tolerance.txt" "$one"
+    ln -sfn "$MODELS/$1/test_data_set_$2" "$one/test_data_set_0"
+    name="$1, data set $2"
+    shift 2
+    case_ok "$name" "$MLCC" verify -q --via jit --target native "$@" "$one"
+}
+
 clangxx=$(echo "${CLANG:-clang}" | sed 's/clang/clang++/')
 have "$CLANG" || skip "clang" "not found"
 for model in ${*:-$small $medium $large}; do
@@ -164,7 +181,15 @@ for model in ${*:-$small $medium $large}; do
     fi
     case $model in
     mobilenet_v2) limits $model ;;
-    kws_dscnn | mnist_cnn | tree_ensemble) every_target $model ;;
+    *_int8) integers_only $model ;;
+    esac
+    case $model in
+    kws_dscnn | kws_dscnn_int8 | mnist_cnn | tree_ensemble) every_target $model ;;
     esac
 done
+dynamic=minilm_l6_v2_dynamic_int8
+if [ -z "$*" ] && [ -e "$MODELS/$dynamic/model.onnx" ]; then
+    dimensions $dynamic 0 --dim batch=1 --dim sequence=128
+    dimensions $dynamic 1 --dim batch=2 --dim sequence=16
+fi
 finish model

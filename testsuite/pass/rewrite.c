@@ -41,6 +41,7 @@ static const struct {
     {"infer", NULL, pass_infer},       {"fold", NULL, pass_fold},   {"canonicalize", pass_canonicalize, NULL},
     {"cse", pass_cse, NULL},           {"dead", pass_dead, NULL},   {"fuse_conv", pass_fuse_conv, NULL},
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
+    {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
 };
 

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Quantised models in the form that exporters write: float operators between DequantizeLinear and QuantizeLinear. From
+ * each QuantizeLinear upwards, the float operators become one on integers. A ReLU or Clip between them is a bound of the
+ * result, mostly that of its type already. What has no form on integers stays float, and is noted with the reason. */
+#include <math.h>
+#include <string.h>
+
+#include "ops/op.h"
+#include "passes/edit.h"
+#include "passes/fold.h"
+#include "passes/passes.h"
+#include "passes/quantised.h"
+
+/* What a QuantizeLinear asks for. */
+typedef struct Wanted {
+    Node *before; /* where new nodes go */
+    Quantised to;
+    int64_t least, most; /* bounds of the elements */
+    const Node *path[8]; /* what is replaced, for the names */
+    int npath;
+} Wanted;
+
+static void replaces(Wanted *w, const Node *n) {
+    if (w->npath < (int)(sizeof w->path / sizeof *w->path))
+        w->path[w->npath++] = n;
+}
+
+static Value *new_node(const Wanted *w, const char *domain, const char *op, const Node *from, int nin, Value *const *in, int nattrs,
+                       const Attr *attr) {
+    return edit_node_with(w->before, domain, op, from, nin, in, nattrs, attr)->out[0];
+}
+
+static bool only_user(const Value *v) { return value_only_user(v) != NULL; }
+
+/* --- products --- */
+
+/* Weights with one scale, or one for each index of the given axis. */
+static bool read_weights(Value *v, int axis, Quantised *q) {
+    return quantised_read(v, q) && fold_is_possible(q->x) && (q->axis < 0 || q->axis == axis);
+}
+
+static double scale_at(const Value *scale, int64_t i) { return const_float(scale, value_count(scale) > 1 ? i : 0); }
+
+/* The bias in steps of x's scale times that of the weights, as int32; NULL where it does not fit. */
+static Value *integer_bias(Value *bias, const Quantised *x, const Quantised *w, int64_t channels) {
+    Graph *g = bias->graph;
+    const Value *source = bias;
+    const Node *d = bias->kind == VALUE_NODE ? bias->def : NULL;
+    bool dequantised = d && edit_is(d, "DequantizeLinear") && d->in[0]->dtype == DT_I32 && value_is_const(d->in[1]) &&
+                       (d->nin < 3 || !d->in[2] || value_is_const(d->in[2]));
+    if (dequantised)
+        source = d->in[0];
+    int64_t count = value_count(source);
+    if (!value_is_const(source) || (count != channels && count != 1) || (!dequantised && source->dtype != DT_F32))
+        return NULL;
+    /* The whole sum must fit, not what it starts from alone. */
+    double most = (double)INT32_MAX - (channels ? (double)value_count(w->x) / (double)channels * 255 * 255 : 0);
+    int32_t *b = ARENA_ARRAY(g->arena, int32_t, channels);
+    for (int64_t i = 0; i < channels; i++) {
+        int64_t at = count > 1 ? i : 0;
+        double step = const_float(x->scale, 0) * scale_at(w->scale, i), number;
+        if (dequantised) {
+            double own = scale_at(d->in[1], i);
+            int64_t zero = d->nin > 2 && d->in[2] ? const_int(d->in[2], value_count(d->in[2]) > 1 ? i : 0) : 0;
+            number = (double)(const_int(source, at) - zero);
+            if (fabs(own - step) > 1e-5 * step)
+                number = nearbyint(number * own / step);
+        } else {
+            number = nearbyint(const_float(source, at) / step);
+        }
+        if (!(fabs(number) <= most))
+            return NULL;
+        b[i] = (int32_t)number;
+    }
+    return graph_const(g, graph_fresh_name(g, bias->name), DT_I32, 1, &channels, (Data){b, (size_t)channels * sizeof *b});
+}
+
+static Value *make_conv(Wanted *t, const Node *n) {
+    Quantised x, w;
+    if (!edit_is(n, "Conv") || !quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], 0, &w))
+        return NULL;
+    Value *in[] = {x.x, x.scale, x.zero, w.x, w.scale, w.zero, t->to.scale, t->to.zero, NULL};
+    bool bias = n->nin > 2 && n->in[2];
+    if (bias && !(in[8] = integer_bias(n->in[2], &x, &w, n->in[1]->dim[0])))
+        return NULL;
+    return new_node(t, "", "QLinearConv", n, bias ? 9 : 8, in, n->nattrs, n->attr);
+}
+
+/* x times weights of two axes, plus a bias; x may have any rank. */
+static Value *make_qgemm(Wanted *t, const Node *n, const Quantised *x, const Quantised *w, bool transposed, Value *bias) {
+    Graph *g = n->graph;
+    const Value *y = t->before->in[0];
+    int64_t columns = w->x->dim[transposed ? 0 : 1], rows = 1;
+    Value *c = bias ? integer_bias(bias, x, w, columns) : NULL, *a = x->x;
+    if ((bias && !c) || a->rank < 2)
+        return NULL;
+    if (a->rank > 2) {
+        for (int d = 0; d < a->rank - 1; d++)
+            rows *= a->dim[d];
+        Value *shape = graph_const_ints(g, "rows", 1, 2, (int64_t[]){rows, a->dim[a->rank - 1]});
+        a = edit_node(t->before, "Reshape", n, 2, (Value *[]){a, shape})->out[0];
+    }
+    const Attr attr = {.name = "transB", .kind = ATTR_INT, .i = transposed};
+    Value *in[] = {a, x->scale, x->zero, w->x, w->scale, w->zero, c, t->to.scale, t->to.zero};
+    Value *z = new_node(t, "com.microsoft", "QGemm", n, 9, in, 1, &attr);
+    if (x->x->rank == 2)
+        return z;
+    Value *shape = graph_const_ints(g, "shape", 1, y->rank, y->dim);
+    return edit_node(t->before, "Reshape", n, 2, (Value *[]){z, shape})->out[0];
+}
+
+static Value *make_gemm(Wanted *t, const Node *n) {
+    Quantised x, w;
+    bool transposed = attr_int(n, "transB", 0) != 0;
+    Value *c = n->nin > 2 ? n->in[2] : NULL;
+    if (!edit_is(n, "Gemm") || attr_int(n, "transA", 0) || attr_float(n, "alpha", 1) != 1 || (c && attr_float(n, "beta", 1) != 1))
+        return NULL;
+    if (!quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], transposed ? 0 : 1, &w) ||
+        (c && value_count(c) != 1 && c->dim[c->rank - 1] != value_count(c)))
+        return NULL;
+    return make_qgemm(t, n, &x, &w, transposed, c);
+}
+
+static Value *make_matmul(Wanted *t, const Node *n, Value *bias) {
+    Quantised x, y;
+    if (!edit_is(n, "MatMul") || !quantised_tensor(n->in[0], &x) || !quantised_read(n->in[1], &y) || (y.axis >= 0 && y.axis != y.x->rank - 1))
+        return NULL;
+    if (y.x->rank == 2 && fold_is_possible(y.x) && x.x->rank > 1)
+        return make_qgemm(t, n, &x, &y, false, bias);
+    Value *in[] = {x.x, x.scale, x.zero, y.x, y.scale, y.zero, t->to.scale, t->to.zero};
+    return bias || y.axis >= 0 ? NULL : new_node(t, "", "QLinearMatMul", n, 8, in, 0, NULL);
+}
+
+/* MatMul and a constant for each column. */
+static Value *make_biased(Wanted *t, const Node *n) {
+    for (int i = 0; edit_is(n, "Add") && i < 2; i++) {
+        Value *product = n->in[i], *bias = n->in[1 - i];
+        if (product->kind != VALUE_NODE || !edit_is(product->def, "MatMul") || !only_user(product) || !value_same_shape(product, n->out[0]))
+            continue;
+        if (value_count(bias) != 1 && (!bias->rank || bias->dim[bias->rank - 1] != value_count(bias)))
+            continue;
+        replaces(t, product->def);
+        return make_matmul(t, product->def, bias);
+    }
+    return NULL;
+}
+
+/* --- other operators --- */
+
+static Value *make_binary(Wanted *t, const Node *n) {
+    Quantised x, y;
+    bool sum = edit_is(n, "Add");
+    if ((!sum && !edit_is(n, "Mul")) || !quantised_tensor(n->in[0], &x) || !quantised_tensor(n->in[1], &y))
+        return NULL;
+    Value *in[] = {x.x, x.scale, x.zero, y.x, y.scale, y.zero, t->to.scale, t->to.zero};
+    return new_node(t, "com.microsoft", sum ? "QLinearAdd" : "QLinearMul", n, 8, in, 0, NULL);
+}
+
+/* ReduceMean over the spatial axes is a global average. */
+static bool is_spatial_mean(const Node *n) {
+    const Value *x = n->in[0], *axes = n->nin > 1 ? n->in[1] : NULL;
+    bool seen[GRAPH_MAX_RANK] = {false};
+    if (!edit_is(n, "ReduceMean") || x->rank < 3 || !axes || !value_is_const(axes))
+        return false;
+    for (int64_t i = 0; i < value_count(axes); i++) {
+        int64_t d = const_int(axes, i);
+        seen[d < 0 ? d + x->rank : d] = true;
+    }
+    for (int d = 0; d < x->rank; d++)
+        if (seen[d] != (d >= 2))
+            return false;
+    return true;
+}
+
+static Value *make_average(Wanted *t, const Node *n) {
+    Quantised x;
+    bool local = edit_is(n, "AveragePool"), mean = is_spatial_mean(n);
+    if ((!local && !mean && !edit_is(n, "GlobalAveragePool")) || !quantised_tensor(n->in[0], &x))
+        return NULL;
+    Value *in[] = {x.x, x.scale, x.zero, t->to.scale, t->to.zero};
+    if (local)
+        return new_node(t, "com.microsoft", "QLinearAveragePool", n, 5, in, n->nattrs, n->attr);
+    Value *y = new_node(t, "com.microsoft", "QLinearGlobalAveragePool", n, 5, in, 0, NULL);
+    if (value_same_shape(y, n->out[0]))
+        return y;
+    Value *shape = graph_const_ints(n->graph, "shape", 1, n->out[0]->rank, n->out[0]->dim);
+    return edit_node(t->before, "Reshape", n, 2, (Value *[]){y, shape})->out[0];
+}
+
+static Value *make_softmax(Wanted *t, const Node *n) {
+    Quantised x;
+    if (!edit_is(n, "Softmax") || !quantised_tensor(n->in[0], &x))
+        return NULL;
+    Value *in[] = {x.x, x.scale, x.zero, t->to.scale, t->to.zero};
+    return new_node(t, "com.microsoft", "QLinearSoftmax", n, 5, in, n->nattrs, n->attr);
+}
+
+static Value *make_concat(Wanted *t, const Node *n) {
+    if (!edit_is(n, "Concat"))
+        return NULL;
+    int nin = 2 + 3 * n->nin;
+    Value **in = ARENA_ARRAY(n->graph->arena, Value *, nin);
+    in[0] = t->to.scale;
+    in[1] = t->to.zero;
+    for (int i = 0; i < n->nin; i++) {
+        Quantised x;
+        if (!quantised_tensor(n->in[i], &x))
+            return NULL;
+        in[2 + 3 * i] = x.x;
+        in[3 + 3 * i] = x.scale;
+        in[4 + 3 * i] = x.zero;
+    }
+    return new_node(t, "com.microsoft", "QLinearConcat", n, nin, in, n->nattrs, n->attr);
+}
+
+/* --- functions of one element: a table --- */
+
+enum { LONGEST_FUNCTION = 32 };
+
+/* Whether v is computed from one dequantised value and numbers, element by element. */
+static bool is_function(Value *v, const Value *shape, Value **source, int *left) {
+    Quantised q;
+    if (value_is_const(v))
+        return value_count(v) == 1 && dtype_bits(v->dtype);
+    if (v->kind != VALUE_NODE || !value_same_shape(v, shape))
+        return false;
+    if (quantised_tensor(v, &q)) {
+        bool same = !*source || *source == v;
+        *source = v;
+        return same;
+    }
+    const Node *n = v->def;
+    if (--*left < 0 || *n->domain || !(n->op->flags & OP_ELEMENTWISE) || n->nout != 1 || edit_is(n, "DequantizeLinear"))
+        return false;
+    for (int i = 0; i < n->nin; i++)
+        if (n->in[i] && !is_function(n->in[i], shape, source, left))
+            return false;
+    return true;
+}
+
+/* The same function of x, a vector. */
+static Value *apply_function(const Wanted *t, Value *v, const Value *source, Value *x) {
+    if (v == source)
+        return x;
+    if (value_is_const(v))
+        return v->rank ? graph_const(v->graph, graph_fresh_name(v->graph, v->name), v->dtype, 0, NULL, v->data) : v;
+    Node *n = v->def;
+    Value **in = ARENA_ARRAY(n->graph->arena, Value *, n->nin);
+    for (int i = 0; i < n->nin; i++)
+        in[i] = n->in[i] ? apply_function(t, n->in[i], source, x) : NULL;
+    return new_node(t, "", n->op_type, n, n->nin, in, n->nattrs, n->attr);
+}
+
+/* All elements of a type in the order of their bits. */
+static Value *all_bytes(Graph *g, DType t) {
+    static const int64_t count = 256;
+    uint8_t *bytes = arena_alloc(g->arena, (size_t)count);
+    for (int64_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)i;
+    return graph_const(g, graph_fresh_name(g, "elements"), t, 1, &count, (Data){bytes, (size_t)count});
+}
+
+static Value *make_table(Wanted *t, Value *v) {
+    Quantised x;
+    Value *source = NULL;
+    int left = LONGEST_FUNCTION;
+    if (!is_function(v, v, &source, &left) || !source || !quantised_tensor(source, &x))
+        return NULL;
+    if (v == source && quantised_alike(&x, &t->to))
+        return x.x;
+    const Node *q = t->before;
+    Value *in[] = {all_bytes(q->graph, x.dtype), x.scale, x.zero};
+    Value *y = apply_function(t, v, source, edit_node(t->before, "DequantizeLinear", q, 3, in)->out[0]);
+    Value *out[] = {y, t->to.scale, t->to.zero};
+    Value *lookup[] = {x.x, edit_node(t->before, "QuantizeLinear", q, 3, out)->out[0]};
+    return new_node(t, "mlcc", "Lookup", v == source ? q : v->def, 2, lookup, 0, NULL);
+}
+
+/* --- from each QuantizeLinear upwards --- */
+
+static void tighten(Wanted *t, const Node *n, double lo, double hi) {
+    int64_t least = quantised_number(&t->to, lo), most = quantised_number(&t->to, hi);
+    t->least = least < t->least ? t->least : least > t->most ? t->most : least;
+    t->most = most > t->most ? t->most : most < t->least ? t->least : most;
+    replaces(t, n);
+}
+
+static bool bound_of(const Node *n, int i, double otherwise, double *x) {
+    bool given = n->nin > i && n->in[i];
+    *x = otherwise;
+    if (given && value_is_const(n->in[i]))
+        *x = const_float(n->in[i], 0);
+    return !given || value_is_const(n->in[i]);
+}
+
+/* Above the bounds that v is clipped to. */
+static Value *above_bounds(Wanted *t, Value *v) {
+    while (v->kind == VALUE_NODE && only_user(v)) {
+        const Node *n = v->def;
+        double lo, hi;
+        if (edit_is(n, "Relu"))
+            tighten(t, n, 0, INFINITY);
+        else if (edit_is(n, "Clip") && bound_of(n, 1, -INFINITY, &lo) && bound_of(n, 2, INFINITY, &hi) && lo <= hi)
+            tighten(t, n, lo, hi);
+        else
+            break;
+        v = n->in[0];
+    }
+    return v;
+}
+
+static Value *make_integer(Wanted *t, Value *v) {
+    static Value *(*const makers[])(Wanted *, const Node *) = {make_conv,    make_gemm,    make_biased,  make_binary,
+                                                               make_average, make_softmax, make_concat};
+    if (v->kind != VALUE_NODE)
+        return NULL;
+    Value *y = NULL;
+    for (size_t i = 0; !y && i < sizeof makers / sizeof *makers; i++)
+        y = makers[i](t, v->def);
+    return y ? y : make_matmul(t, v->def, NULL);
+}
+
+static Value *bounded(const Wanted *t, Value *y) {
+    Quantised any = t->to;
+    Graph *g = y->graph;
+    if (t->least > quantised_number(&any, -INFINITY))
+        y = edit_node(t->before, "Max", y->def, 2, (Value *[]){y, quantised_const(g, "least", any.dtype, t->least)})->out[0];
+    if (t->most < quantised_number(&any, INFINITY))
+        y = edit_node(t->before, "Min", y->def, 2, (Value *[]){y, quantised_const(g, "most", any.dtype, t->most)})->out[0];
+    return y;
+}
+
+static bool fold_quantise(Node *q) {
+    Wanted t = {.before = q};
+    if (!quantised_by(q, &t.to) || fold_is_possible(q->out[0]))
+        return false;
+    t.least = quantised_number(&t.to, -INFINITY);
+    t.most = quantised_number(&t.to, INFINITY);
+    Value *v = above_bounds(&t, q->in[0]), *y = NULL;
+    bool used_alone = v == q->in[0] ? only_user(v) : true;
+    if (v->kind == VALUE_NODE && (used_alone || !v->def->op->macs))
+        y = make_integer(&t, v);
+    if (y) {
+        replaces(&t, v->def);
+        y = bounded(&t, y);
+    } else {
+        y = make_table(&t, q->in[0]); /* bounds are part of the function */
+    }
+    if (!y || !edit_replace(q->out[0], y))
+        return false;
+    for (int i = t.npath - 1; i >= 0 && y->kind == VALUE_NODE; i--)
+        edit_add_sources(y->def, t.path[i]);
+    if (y->kind == VALUE_NODE)
+        edit_add_sources(y->def, q);
+    return true;
+}
+
+/* --- what stays float --- */
+
+static bool is_quantised(const Graph *g) {
+    for (const Node *n = g->first; n; n = n->next)
+        if (edit_is(n, "QuantizeLinear"))
+            return true;
+    return false;
+}
+
+static bool is_float_work(const Node *n) {
+    const Value *y = n->nout ? n->out[0] : NULL;
+    return y && dtype_is_float(y->dtype) && !fold_is_possible(y) && !edit_is(n, "DequantizeLinear") && !(n->op->flags & OP_MOVEMENT);
+}
+
+static const char *why_float(const Node *n) {
+    Quantised q;
+    Arena *a = n->graph->arena;
+    for (int i = 0; i < n->nin && i < 2; i++) {
+        Value *v = n->in[i];
+        if (!v || value_is_const(v) || !dtype_is_float(v->dtype) || quantised_tensor(v, &q) || (i && quantised_read(v, &q)))
+            continue;
+        return arena_printf(a, "input %d (\"%s\") is not of 8 bits with one scale and zero point", i, v->name);
+    }
+    const Node *m = value_only_user(n->out[0]);
+    while (m && (edit_is(m, "Relu") || edit_is(m, "Clip")))
+        m = value_only_user(m->out[0]);
+    if (!m || !edit_is(m, "QuantizeLinear"))
+        return "no QuantizeLinear takes its output alone";
+    if (!quantised_by((Node *)m, &q))
+        return "its output is not quantised to 8 bits with one scale and zero point";
+    return "mlcc has no form of it on integers, or not with these weights and attributes";
+}
+
+static void note_floats(Graph *g) {
+    for (const Node *n = g->first; n; n = n->next)
+        if (is_float_work(n))
+            VEC_PUSH(g->arena, &g->floats, ((FloatNote){n->name, n->op_type, why_float(n)}));
+}
+
+void pass_qdq(Graph *g) {
+    if (!is_quantised(g))
+        return;
+    for (Node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        if (fold_quantise(n))
+            node_remove(n);
+    }
+    pass_dead(g);
+    note_floats(g);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading the patterns of quantised models. */
+#include "passes/quantised.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "passes/edit.h"
+
+static bool is_byte(DType t) { return t == DT_I8 || t == DT_U8; }
+
+Value *quantised_const(Graph *g, const char *name, DType t, int64_t x) {
+    int32_t wide = (int32_t)x; /* little endian: its first byte is the byte */
+    size_t size = (size_t)dtype_size(t);
+    return graph_const(g, name, t, 0, NULL, (Data){arena_dup(g->arena, &wide, sizeof wide), size});
+}
+
+/* Scale and zero point of a (De)QuantizeLinear whose elements have type t. */
+static bool read_params(Node *n, DType t, Quantised *q) {
+    const Attr *block = node_attr(n, "block_size");
+    if ((block && block->i) || n->in[1]->dtype != DT_F32 || !value_is_const(n->in[1]))
+        return false;
+    bool zero = n->nin > 2 && n->in[2];
+    if (zero && !value_is_const(n->in[2]))
+        return false;
+    q->dtype = t;
+    q->scale = n->in[1];
+    q->zero = zero ? n->in[2] : NULL;
+    q->axis = -1;
+    for (int64_t i = 0; i < value_count(q->scale); i++) {
+        double s = const_float(q->scale, i);
+        if (!(s >= 0) || isinf(s))
+            return false;
+    }
+    if (value_count(q->scale) > 1) {
+        int64_t axis = attr_int(n, "axis", 1);
+        q->axis = (int)(axis < 0 ? axis + n->in[0]->rank : axis);
+    }
+    return true;
+}
+
+static void need_zero(Graph *g, Quantised *q) {
+    if (!q->zero)
+        q->zero = quantised_const(g, "zero", q->dtype, 0);
+}
+
+bool quantised_read(Value *v, Quantised *q) {
+    if (!v || v->kind != VALUE_NODE || !edit_is(v->def, "DequantizeLinear") || v->dtype != DT_F32 || !is_byte(v->def->in[0]->dtype))
+        return false;
+    Node *n = v->def;
+    q->x = n->in[0];
+    if (!read_params(n, q->x->dtype, q))
+        return false;
+    need_zero(v->graph, q);
+    return true;
+}
+
+bool quantised_tensor(Value *v, Quantised *q) {
+    return quantised_read(v, q) && q->axis < 0 && const_float(q->scale, 0) > 0;
+}
+
+bool quantised_by(Node *n, Quantised *q) {
+    if (!edit_is(n, "QuantizeLinear") || n->in[0]->dtype != DT_F32 || !is_byte(n->out[0]->dtype))
+        return false;
+    q->x = n->out[0];
+    if (!read_params(n, n->out[0]->dtype, q) || q->axis >= 0 || !(const_float(q->scale, 0) > 0))
+        return false;
+    need_zero(n->graph, q);
+    return true;
+}
+
+bool quantised_alike(const Quantised *p, const Quantised *q) {
+    return p->dtype == q->dtype && const_float(p->scale, 0) == const_float(q->scale, 0) && const_int(p->zero, 0) == const_int(q->zero, 0);
+}
+
+int64_t quantised_number(const Quantised *q, double x) {
+    double least = q->dtype == DT_I8 ? -128 : 0, most = q->dtype == DT_I8 ? 127 : 255;
+    double y = nearbyint((double)((float)x / (float)const_float(q->scale, 0))) + (double)const_int(q->zero, 0);
+    return y < least || isnan(y) ? (int64_t)least : y > most ? (int64_t)most : (int64_t)y;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading the patterns of quantised models. */
+#ifndef MLCC_PASSES_QUANTISED_H
+#define MLCC_PASSES_QUANTISED_H
+
+#include "graph/graph.h"
+
+/* Elements of 8 bits that stand for (element - zero) * scale. All but x are constants; without a zero point, zero is a
+ * constant 0. */
+typedef struct Quantised {
+    Value *x, *scale, *zero;
+    DType dtype;
+    int axis; /* of the channels that have a scale each; -1: one for all */
+} Quantised;
+
+/* v is the float32 output of a DequantizeLinear of 8-bit elements. */
+bool quantised_read(Value *v, Quantised *q);
+/* The same with one scale and zero point for all elements. */
+bool quantised_tensor(Value *v, Quantised *q);
+/* What a QuantizeLinear of float32 to 8-bit elements with one scale makes of its input; x is its output. */
+bool quantised_by(Node *n, Quantised *q);
+bool quantised_alike(const Quantised *p, const Quantised *q);
+/* The element that a number becomes: rounded, within the type's range. */
+int64_t quantised_number(const Quantised *q, double x);
+/* A constant scalar of an 8-bit or 32-bit integer type. */
+Value *quantised_const(Graph *g, const char *name, DType t, int64_t x);
+
+#endif
