@@ -106,44 +106,13 @@ static void measure(Bench *b, Arena *a, Jit *jit, const Tensor *input, double se
     b->least = whole[0];
 }
 
-/* --- bytes that a call touches --- */
-
-typedef struct Extent {
-    int64_t lo, hi;
-} Extent;
-
-static void extend(const KBlock *block, Extent *e) {
-    for (const KInstr *i = block->first; i; i = i->next) {
-        int64_t lo, hi;
-        bool access = i->op == KOP_LOAD || i->op == KOP_STORE;
-        if (access && !kx_range(i->mem.at, &lo, &hi)) { /* rows that each call chooses: as if all */
-            e[i->mem.param->index] = (Extent){0, i->mem.param->count - 1};
-        } else if (access) {
-            int lanes = i->op == KOP_LOAD ? i->result[0]->type.lanes : i->arg[0]->type.lanes;
-            int64_t last = i->mem.lane_stride * (lanes - 1);
-            Extent *x = &e[i->mem.param->index];
-            lo += last < 0 ? last : 0;
-            hi += last > 0 ? last : 0;
-            x->lo = lo < x->lo ? lo : x->lo;
-            x->hi = hi > x->hi ? hi : x->hi;
-        }
-        for (int n = 0; n < 2; n++)
-            if (i->block[n])
-                extend(i->block[n], e);
-    }
-}
-
 static double bytes_touched(Arena *a, const KKernel *k) {
-    int n = k->params.len;
-    Extent *e = ARENA_ARRAY(a, Extent, n);
-    for (int i = 0; i < n; i++)
-        e[i] = (Extent){INT64_MAX, -1};
-    extend(k->body, e);
+    KExtent *e = ARENA_ARRAY(a, KExtent, k->params.len);
     double bytes = 0;
-    for (int i = 0; i < n; i++) {
-        int64_t most = k->params.data[i]->count, count = e[i].hi < e[i].lo ? 0 : e[i].hi - e[i].lo + 1;
-        bytes += (double)(count < most ? count : most) * dtype_size(k->params.data[i]->dtype);
-    }
+    kernel_extents(k, e);
+    for (int i = 0; i < k->params.len; i++)
+        if (e[i].hi >= e[i].lo)
+            bytes += (double)(e[i].hi - e[i].lo + 1) * dtype_size(k->params.data[i]->dtype);
     return bytes;
 }
 

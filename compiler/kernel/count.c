@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What one run of a kernel executes, from loop bounds alone. */
+/* What one run of a kernel executes and touches, from loop bounds alone. */
 #include "kernel/rewrite.h"
 
 /* Iterations, at most, where the bounds are not constant. */
@@ -81,4 +81,31 @@ KCount kernel_count(const KKernel *k) {
     KCount c = {0};
     count_block(k->body, 1, &c);
     return c;
+}
+
+static void extend(const KBlock *block, KExtent *e) {
+    for (const KInstr *i = block->first; i; i = i->next) {
+        int64_t lo, hi;
+        bool access = i->op == KOP_LOAD || i->op == KOP_STORE;
+        if (access && !kx_range(i->mem.at, &lo, &hi)) {
+            e[i->mem.param->index] = (KExtent){0, i->mem.param->count - 1};
+        } else if (access) {
+            int lanes = i->op == KOP_LOAD ? i->result[0]->type.lanes : i->arg[0]->type.lanes;
+            int64_t last = i->mem.lane_stride * (lanes - 1), most = i->mem.param->count - 1;
+            KExtent *x = &e[i->mem.param->index];
+            lo += last < 0 ? last : 0;
+            hi += last > 0 ? last : 0;
+            x->lo = lo < x->lo ? (lo < 0 ? 0 : lo) : x->lo;
+            x->hi = hi > x->hi ? (hi > most ? most : hi) : x->hi;
+        }
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                extend(i->block[n], e);
+    }
+}
+
+void kernel_extents(const KKernel *k, KExtent *by_param) {
+    for (int i = 0; i < k->params.len; i++)
+        by_param[i] = (KExtent){INT64_MAX, -1};
+    extend(k->body, by_param);
 }

@@ -299,4 +299,11 @@ typedef struct KCount {
 } KCount;
 KCount kernel_count(const KKernel *k);
 
+/* The elements of each parameter that a kernel may touch: lo .. hi, none where hi < lo; all where an index is the call's
+ * choice. */
+typedef struct KExtent {
+    int64_t lo, hi;
+} KExtent;
+void kernel_extents(const KKernel *k, KExtent *by_param);
+
 #endif

@@ -113,18 +113,28 @@ static const char *joined_sources(Arena *a, const LowerState *s) {
     return text;
 }
 
-/* The kernel with the same text that an earlier group gave, or this one. */
+/* The kernel with the same text that an earlier group gave, or this one. Both may touch what both buffers hold: elements
+ * beyond are out of bounds only as far as ranges can tell. */
 static KKernel *share(Assembly *as, KKernel *k) {
     const char *name = k->name;
+    int n = k->params.len;
+    int64_t *count = ARENA_ARRAY(as->arena, int64_t, n);
     StrBuf text = {0};
+    for (int i = 0; i < n; i++) {
+        count[i] = k->params.data[i]->count;
+        k->params.data[i]->count = 0;
+    }
     k->name = "";
     k->comment = NULL;
     kernel_print(&text, k);
+    k->name = name;
     KKernel *same = strmap_get(&as->kernels, sb_text(&text));
     if (!same)
         strmap_put(as->arena, &as->kernels, arena_strdup(as->arena, sb_text(&text)), k);
     sb_free(&text);
-    k->name = name;
+    for (int i = 0; i < n; i++)
+        if (!same || count[i] < same->params.data[i]->count)
+            (same ? same : k)->params.data[i]->count = count[i];
     return same ? same : k;
 }
 
@@ -188,6 +198,14 @@ static void arrange_params(Assembly *as, KKernel *k, LowerState *s) {
     }
 }
 
+/* A parameter counts only what the kernel touches, so that kernels on parts of larger buffers are equal. */
+static void tighten_params(Arena *a, KKernel *k) {
+    KExtent *e = ARENA_ARRAY(a, KExtent, k->params.len);
+    kernel_extents(k, e);
+    for (int i = 0; i < k->params.len; i++)
+        k->params.data[i]->count = e[i].hi + 1;
+}
+
 /* Which rows a call computes and what the windows hold then: arguments of the kernel. */
 static void open_strips(Lower *l, const Graph *g) {
     LowerState *s = l->state;
@@ -237,6 +255,7 @@ static KCall lower_group(Assembly *as, Node *first, Node *last) {
     kernel_order(k);
     kernel_simplify(k);
     arrange_params(as, k, &state);
+    tighten_params(as->arena, k);
     if (!k->params.len)
         return (KCall){0}; /* nothing but empty tensors */
     KArg *arg = arguments(as, &state);
