@@ -3,6 +3,9 @@
 #ifndef MLCC_OPS_FAMILIES_H
 #define MLCC_OPS_FAMILIES_H
 
+/* attention.c */
+INFER(infer_attention);
+
 /* conv.c */
 INFER(infer_conv);
 ELEMENT(element_conv);

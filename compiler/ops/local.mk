@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
+	compiler/ops/attention.c \
 	compiler/ops/conv.c \
 	compiler/ops/cumulate.c \
 	compiler/ops/elementwise.c \
