@@ -5,9 +5,9 @@
 
 /* Of all work, that of the part with the most to do, times the parts. */
 static const double good_balance = 0.9;
-/* Instructions of a call, some 10 us, below which the threads' meeting costs more than it saves; and how much faster the
+/* Instructions of a call, some 7 us, below which the threads' meeting costs more than it saves; and how much faster the
  * kernel must get. */
-static const double worthwhile_work = 60000, worthwhile_gain = 1.15;
+static const double worthwhile_work = 25000, worthwhile_gain = 1.15;
 
 typedef struct Parts {
     KKernel *k;

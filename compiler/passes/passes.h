@@ -12,6 +12,7 @@ typedef struct PassOptions {
     const char *dump_after; /* name of a pass after which the graph is printed to dump; NULL: none; "all" */
     FILE *dump;
     bool verify;            /* run the verifier between passes */
+    int threads;            /* how many the code is for; 0 as 1 */
 } PassOptions;
 
 /* Types and shapes of everything, folding constants on the way where a shape rule needs them. Reports every node that
@@ -30,7 +31,8 @@ void pass_layout(Graph *g, const Target *t); /* storage order of activations and
  * every value that a kernel touches has storage, and the graph outputs are distinct VALUE_NODE values that are their own
  * row-major roots (an Identity node copies where an input, a constant or another output would be returned). */
 void pass_storage(Graph *g);
-void pass_strips(Graph *g, const Target *t); /* chains over large images, computed some rows at a time */
+/* Chains over large images are computed some rows at a time; threads, each with a cache, share the rows. */
+void pass_strips(Graph *g, const Target *t, int threads);
 void pass_plan(Graph *g);          /* arena offsets */
 
 bool passes_run(Graph *g, const PassOptions *options);

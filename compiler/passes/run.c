@@ -9,6 +9,7 @@ typedef struct Step {
     bool (*can_fail)(Graph *g);
     void (*always)(Graph *g);
     void (*targeted)(Graph *g, const Target *t);
+    void (*threaded)(Graph *g, const Target *t, int threads);
 } Step;
 
 static const Step steps[] = {
@@ -27,7 +28,7 @@ static const Step steps[] = {
     {.name = "group", .always = pass_group},
     {.name = "layout", .targeted = pass_layout},
     {.name = "storage", .always = pass_storage},
-    {.name = "strips", .targeted = pass_strips},
+    {.name = "strips", .threaded = pass_strips},
     {.name = "plan", .always = pass_plan},
 };
 
@@ -54,6 +55,8 @@ bool passes_run(Graph *g, const PassOptions *o) {
             s->always(g);
         if (s->targeted)
             s->targeted(g, o->target);
+        if (s->threaded)
+            s->threaded(g, o->target, o->threads > 1 ? o->threads : 1);
         if (o->dump_after && o->dump && (!strcmp(o->dump_after, "all") || !strcmp(o->dump_after, s->name)))
             dump(g, s->name, o->dump);
         const char *broken = o->verify ? graph_verify(g, true) : NULL;

@@ -229,10 +229,10 @@ static Chain chain_from(Node *first, int64_t large) {
     return c;
 }
 
-void pass_strips(Graph *g, const Target *t) {
+void pass_strips(Graph *g, const Target *t, int threads) {
     if (!t)
         return;
-    int64_t large = t->l2 ? t->l2 / 2 : SMALL_MEMORY, budget = t->l2 ? t->l2 / 3 : SMALL_MEMORY;
+    int64_t large = t->l2 ? t->l2 / 2 : SMALL_MEMORY, budget = t->l2 ? (int64_t)t->l2 / 3 * threads : SMALL_MEMORY;
     for (Node *n = g->first, *next; n; n = next) {
         next = n->group ? next_group(last_of(n)) : n->next;
         if (!n->group)
