@@ -3,11 +3,12 @@
 
     run.py MLCC CC SRC WORK [OPERATOR or NAME_PART...]
 
-The official cases, and those of shapes.py. By JIT with the schedules of several targets, as C built plain and for this
+The official cases, and those of shapes.py and networks.py. By JIT with the schedules of several targets, as C built plain and for this
 machine, and as an object; of the objects every third is enough. Prints FAIL and SKIP lines and the counts last; a
 case passes once for each way.
 """
 import fnmatch
+import itertools
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import cases as onnx_cases
+import networks
 import shapes
 
 JOBS = os.cpu_count() or 2
@@ -76,7 +78,7 @@ def differs(case, raw):
         for j, want in enumerate(outputs):
             got = np.frombuffer(raw, np.uint8, want.nbytes, at).view(want.dtype).reshape(want.shape) if want.nbytes else want
             at += want.nbytes
-            if want.dtype.kind in "biu":
+            if want.dtype.kind in "biu" and case.atol < 1:
                 same = np.array_equal(got, want)
             else:
                 wide = [x.astype(np.float64) if x.dtype.kind != "c" else x for x in (got, want)]
@@ -247,7 +249,7 @@ def main():
         return (case for case in source if is_meant(parts, case[0], case[1]))
 
     cases, left_out, others = onnx_cases.load(supported, meant(onnx_cases.official(work)))
-    own, own_left_out, own_others = onnx_cases.load(supported, meant(shapes.cases()))
+    own, own_left_out, own_others = onnx_cases.load(supported, meant(itertools.chain(shapes.cases(), networks.cases())))
     left_out += own_left_out
     left_out += [(name, "ONNX's reference fails itself") for name in shapes.without_reference if is_meant(parts, name, None)]
     others.update(own_others)

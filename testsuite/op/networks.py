@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small quantised networks as exporters write them: each operator between DequantizeLinear and QuantizeLinear.
+
+Expected outputs are those of ONNX's reference implementation, which computes with floats: at most one step away.
+"""
+import numpy as np
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from shapes import OPSET, array, i64, info, quantised
+
+f = np.float32
+
+
+class Network:
+    def __init__(self, name):
+        self.name, self.nodes, self.fixed, self.given = name, [], [], []
+
+    def constant(self, x):
+        name = f"c{len(self.fixed)}"
+        self.fixed.append(numpy_helper.from_array(np.asarray(x), name))
+        return name
+
+    def node(self, op, *inputs, **attributes):
+        out = f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [out], **attributes))
+        return out
+
+    def dequantised(self, x, scale, zero, **attributes):
+        return self.node("DequantizeLinear", x, self.constant(np.asarray(scale, f)), self.constant(zero), **attributes)
+
+    def input(self, x, scale):
+        name = f"x{len(self.given)}"
+        self.given.append((name, x))
+        return self.dequantised(name, scale, quantised(x.dtype))
+
+    def weights(self, shape, channels, axis=0):
+        scale = (0.01 * (1 + np.arange(channels) / 7)).astype(f)
+        return self.dequantised(self.constant(quantised(np.int8, *shape)), scale, np.zeros(channels, np.int8), axis=axis)
+
+    def quantised(self, x, t, scale):
+        return self.node("QuantizeLinear", x, self.constant(f(scale)), self.constant(quantised(t)))
+
+    def step(self, x, t, scale):
+        """Quantised and back."""
+        y = self.quantised(x, t, scale)
+        return self.node("DequantizeLinear", y, *self.nodes[-1].input[1:])
+
+    def model(self, outputs):
+        graph = helper.make_graph(self.nodes, self.name, [info(*g) for g in self.given], outputs, self.fixed)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+
+    def case(self, *results, steps=1):
+        empty = [helper.make_empty_tensor_value_info(y) for y in results]
+        want = [np.asarray(y) for y in ReferenceEvaluator(self.model(empty)).run(None, dict(self.given))]
+        model = self.model([info(y, x) for y, x in zip(results, want)])
+        return f"networks_{self.name}", model, [([x for _, x in self.given], want)], 0.0, float(steps)
+
+
+def products(t, label):
+    for i, (c, m, g, k, p) in enumerate([(3, 8, 1, 3, 1), (16, 16, 16, 3, 1), (32, 8, 1, 1, 0), (8, 4, 2, 3, 0)]):
+        n = Network(f"conv_{i}_{label}")
+        bias = n.constant(array(f, m))
+        y = n.node("Conv", n.input(quantised(t, 1, c, 7, 6), 0.02), n.weights((m, c // g, k, k), m), bias, group=g, pads=[p] * 4)
+        if i == 1:
+            y = n.node("Relu", y)
+        if i == 2:
+            y = n.node("Clip", y, n.constant(f(0)), n.constant(f(6)))
+        yield n.case(n.quantised(y, t, 0.1))
+    for i, shape in enumerate([(5, 16), (2, 3, 16)]):
+        for biased in (False, True):
+            n = Network(f"matmul_{i}_{'biased' if biased else 'plain'}_{label}")
+            y = n.node("MatMul", n.input(quantised(t, *shape), 0.02), n.weights((16, 9), 9, 1))
+            yield n.case(n.quantised(n.node("Add", n.constant(array(f, 9)), y) if biased else y, t, 0.05))
+    n = Network(f"gemm_{label}")
+    back = n.node("Transpose", n.weights((9, 16), 9), perm=[1, 0])
+    x = n.input(quantised(t, 4, 16), 0.02)
+    y = n.node("Gemm", x, n.weights((8, 16), 8), n.constant(array(f, 8)), transB=1)
+    yield n.case(n.quantised(y, t, 0.05), n.quantised(n.node("MatMul", x, back), t, 0.05))
+    n = Network(f"attention_{label}")
+    right = n.node("Transpose", n.input(quantised(t, 2, 5, 8), 0.03), perm=[0, 2, 1])
+    yield n.case(n.quantised(n.node("MatMul", n.input(quantised(t, 2, 5, 8), 0.02), right), t, 0.05))
+
+
+def functions(t, label):
+    for op in ("Add", "Mul"):
+        n = Network(f"{op.lower()}_{label}")
+        y = n.node(op, n.input(quantised(t, 2, 3, 4), 0.02), n.input(quantised(t, 3, 1), 0.03))
+        yield n.case(n.quantised(n.node("Relu", y), t, 0.025))
+    for op in ("Sigmoid", "Tanh", "HardSwish", "Relu", "LeakyRelu", "Gelu"):
+        n = Network(f"{op.lower()}_{label}")
+        yield n.case(n.quantised(n.node(op, n.input(quantised(t, 2, 50), 0.05)), t, 0.02))
+    n = Network(f"swish_{label}")
+    x = n.input(quantised(t, 3, 40), 0.05)
+    yield n.case(n.quantised(n.node("Mul", x, n.node("Sigmoid", x)), t, 0.02))
+    n = Network(f"softmax_{label}")
+    yield n.case(n.quantised(n.node("Softmax", n.input(quantised(t, 3, 11), 0.1), axis=-1), t, 1 / 256))
+
+
+def images(t, label):
+    n = Network(f"pools_{label}")
+    x = n.input(quantised(t, 1, 5, 9, 8), 0.05)
+    parts = [n.node("AveragePool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1]), n.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]),
+             n.node("GlobalAveragePool", x), n.node("ReduceMean", x, n.constant(i64(2, 3)), keepdims=0)]
+    yield n.case(*(n.quantised(y, t, 0.05) for y in parts))
+    n = Network(f"movement_{label}")
+    x = n.input(quantised(t, 1, 4, 5, 6), 0.05)
+    cut = n.node("Slice", x, n.constant(i64(1)), n.constant(i64(3)), n.constant(i64(1)))
+    parts = [n.node("Reshape", n.node("Transpose", x, perm=[0, 2, 3, 1]), n.constant(i64(5, 24))),
+             n.node("Pad", cut, n.constant(i64(0, 0, 1, 2, 0, 0, 1, 0))),
+             n.node("Resize", x, "", n.constant(f([1, 1, 2, 2])), mode="nearest", coordinate_transformation_mode="asymmetric",
+                    nearest_mode="floor"),
+             n.node("Concat", x, n.input(quantised(t, 1, 2, 5, 6), 0.03), axis=1)]
+    yield n.case(*(n.quantised(v, t, 0.04) for v in parts))
+    n = Network(f"block_{label}")
+    x = n.input(quantised(t, 1, 8, 6, 6), 0.02)
+    wide = n.step(n.node("Relu", n.node("Conv", x, n.weights((16, 8, 1, 1), 16))), t, 0.05)
+    narrow = n.step(n.node("Conv", wide, n.weights((8, 16, 1, 1), 8)), t, 0.5)
+    yield n.case(n.quantised(n.node("Add", x, narrow), t, 0.6))
+
+
+def cases():
+    for t in (np.int8, np.uint8):
+        for family in (products, functions, images):
+            yield from family(t, np.dtype(t).name)
