@@ -209,7 +209,17 @@ static void block_lanes(Lanes *l, const KBlock *block, KValue **yield) {
 }
 
 static bool is_wide_type(KType t) {
-    return t.lanes == 1 && (t.dtype == DT_F32 || t.dtype == DT_BOOL || t.dtype == DT_I32 || t.dtype == DT_INDEX);
+    switch (t.dtype) {
+    case DT_F32:
+    case DT_I32:
+    case DT_U8:
+    case DT_I8:
+    case DT_U16:
+    case DT_I16:
+    case DT_BOOL:
+    case DT_INDEX: return t.lanes == 1;
+    default: return false;
+    }
 }
 
 static bool can_widen(const bool *v, const KBlock *block) {
