@@ -172,6 +172,8 @@ INFER(infer_depth_to_space);
 ELEMENT(element_depth_to_space);
 INFER(infer_space_to_depth);
 ELEMENT(element_space_to_depth);
+INFER(infer_reverse_sequence);
+ELEMENT(element_reverse_sequence);
 
 /* normalize.c */
 INFER(infer_softmax);
@@ -279,5 +281,23 @@ LOWER(lower_gru);
 INFER(infer_lstm);
 LOWER(lower_lstm);
 MACS(macs_rnn);
+
+/* rotary.c */
+INFER(infer_rotary_embedding);
+LOWER(lower_rotary_embedding);
+
+/* scatter.c */
+INFER(infer_scatter_elements);
+LOWER(lower_scatter_elements);
+INFER(infer_scatter_nd);
+LOWER(lower_scatter_nd);
+INFER(infer_max_unpool);
+LOWER(lower_max_unpool);
+INFER(infer_tensor_scatter);
+ELEMENT(element_tensor_scatter);
+
+/* topk.c */
+INFER(infer_top_k);
+LOWER(lower_top_k);
 
 #endif

@@ -31,6 +31,9 @@ libmlcc_a_SOURCES += \
 	compiler/ops/reduce.c \
 	compiler/ops/resize.c \
 	compiler/ops/rnn.c \
+	compiler/ops/rotary.c \
 	compiler/ops/rules.h \
+	compiler/ops/scatter.c \
+	compiler/ops/topk.c \
 	compiler/ops/window.c \
 	compiler/ops/window.h

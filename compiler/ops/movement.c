@@ -380,13 +380,12 @@ LOWER(lower_concat) {
 
 /* --- Gather and its kin: indices from a tensor, negative ones count from the end, clamped into range --- */
 
-static bool infer_indices(const Node *n, int input) {
+bool infer_indices(const Node *n, int input) {
     static const DType allowed[] = {DT_I32, DT_I64, DT_NONE};
     return infer_type_in(n, input, allowed);
 }
 
-/* The loaded index as one within 0 .. size-1. ONNX forbids others; clamping keeps a bad one from reading elsewhere. */
-static KIndex checked_index(Lower *l, KValue *i, int64_t size) {
+KIndex lower_index(Lower *l, KValue *i, int64_t size) {
     KBuilder *b = &l->b;
     KValue *at = kb_cast(b, i, DT_INDEX), *zero = kb_int(b, DT_INDEX, 0);
     KValue *negative = kb_binary(b, KOP_LT, at, zero);
@@ -419,7 +418,7 @@ ELEMENT(element_gather) {
     KIndex from[GRAPH_MAX_RANK];
     for (int d = 0; d < x->rank; d++)
         from[d] = d < axis ? idx[d] : d > axis ? idx[d + i->rank - 1] : NULL;
-    from[axis] = checked_index(l, lower_load(l, n, 1, idx + axis), x->dim[axis]);
+    from[axis] = lower_index(l, lower_load(l, n, 1, idx + axis), x->dim[axis]);
     return lower_load(l, n, 0, from);
 }
 
@@ -442,7 +441,7 @@ ELEMENT(element_gather_elements) {
     axis += axis < 0 ? x->rank : 0;
     KIndex from[GRAPH_MAX_RANK];
     memcpy(from, idx, (size_t)x->rank * sizeof *from);
-    from[axis] = checked_index(l, lower_load(l, n, 1, idx), x->dim[axis]);
+    from[axis] = lower_index(l, lower_load(l, n, 1, idx), x->dim[axis]);
     return lower_load(l, n, 0, from);
 }
 
@@ -475,7 +474,7 @@ ELEMENT(element_gather_nd) {
         from[d] = idx[d];
     for (int k = 0; k < depth; k++) {
         at[i->rank - 1] = kx_const(l->arena, k);
-        from[batch + k] = checked_index(l, lower_load(l, n, 1, at), x->dim[batch + k]);
+        from[batch + k] = lower_index(l, lower_load(l, n, 1, at), x->dim[batch + k]);
     }
     for (int d = batch + depth; d < x->rank; d++)
         from[d] = idx[i->rank - 1 + d - batch - depth];
@@ -679,5 +678,34 @@ ELEMENT(element_space_to_depth) {
     KIndex y = kx_add(l->arena, kx_scale(l->arena, idx[2], s), kx_div(&l->b, within, s));
     KIndex x = kx_add(l->arena, kx_scale(l->arena, idx[3], s), kx_rem(&l->b, within, s));
     const KIndex from[4] = {idx[0], c, y, x};
+    return lower_load(l, n, 0, from);
+}
+
+/* --- ReverseSequence: the first elements of each of the batch, backwards --- */
+
+INFER(infer_reverse_sequence) {
+    const Value *x = n->in[0], *length = n->in[1];
+    int batch, time;
+    if (!infer_axis(n, attr_int(n, "batch_axis", 1), x->rank, false, &batch) ||
+        !infer_axis(n, attr_int(n, "time_axis", 0), x->rank, false, &time))
+        return false;
+    if (batch == time)
+        return infer_error(n, "batch and time are the same axis");
+    if (length->dtype != DT_I64 || length->rank != 1 || length->dim[0] != x->dim[batch])
+        return infer_error(n, "sequence_lens must be one int64 for each of the batch");
+    return infer_same(n);
+}
+
+ELEMENT(element_reverse_sequence) {
+    const Value *x = n->in[0];
+    KBuilder *b = &l->b;
+    int batch, time;
+    infer_axis(n, attr_int(n, "batch_axis", 1), x->rank, false, &batch);
+    infer_axis(n, attr_int(n, "time_axis", 0), x->rank, false, &time);
+    KIndex from[GRAPH_MAX_RANK];
+    memcpy(from, idx, (size_t)x->rank * sizeof *from);
+    KValue *at = kx_value(b, idx[time]), *length = kb_cast(b, lower_load(l, n, 1, &idx[batch]), DT_INDEX);
+    KValue *mirrored = kb_binary(b, KOP_SUB, kb_binary(b, KOP_SUB, length, kb_int(b, DT_INDEX, 1)), at);
+    from[time] = lower_index(l, kb_select(b, kb_binary(b, KOP_LT, at, length), mirrored, at), x->dim[time]);
     return lower_load(l, n, 0, from);
 }

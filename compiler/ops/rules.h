@@ -32,6 +32,9 @@ bool infer_type_in(const Node *n, int i, const DType *allowed);
 bool infer_numeric(const Node *n, int i);
 bool infer_float(const Node *n, int i);
 bool infer_present(const Node *n, int i);
+bool infer_indices(const Node *n, int i); /* int32 or int64 (movement.c) */
+/* The loaded index as one within 0 .. size-1. ONNX forbids others; clamping keeps a bad one from reading elsewhere. */
+KIndex lower_index(Lower *l, KValue *i, int64_t size);
 bool infer_one_type(const Node *n);           /* all inputs of input 0's type */
 bool infer_broadcast_all(Node *n, DType t);   /* output 0: the broadcast of all inputs */
 INFER(infer_same);                            /* output 0 as input 0 */

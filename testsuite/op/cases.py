@@ -26,7 +26,7 @@ SHAPE_INPUTS = {
 }
 
 # What the frontend turns into others before it looks for operators.
-REWRITTEN = {"ai.onnx:Constant", "ai.onnx:Upsample"}
+REWRITTEN = {"ai.onnx:Constant", "ai.onnx:Scatter", "ai.onnx:Upsample"}
 # The element types that mlcc has. Cases with others are counted, not run.
 TYPES = {"FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"}
 
