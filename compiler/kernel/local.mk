@@ -2,6 +2,7 @@
 libmlcc_a_SOURCES += \
 	compiler/kernel/affine.c \
 	compiler/kernel/build.c \
+	compiler/kernel/choice.c \
 	compiler/kernel/count.c \
 	compiler/kernel/fold.c \
 	compiler/kernel/fold.h \

@@ -165,3 +165,16 @@ void kernel_replace_uses(KKernel *k, KBlock *block, const KMap *m) {
                 kernel_replace_uses(k, i->block[n], m);
     }
 }
+
+KKernel *kernel_copy(const KKernel *k, const char *name) {
+    KKernel *copy = kernel_new(k->module, name);
+    KMap m = kmap_new((KKernel *)k);
+    copy->params.data = k->params.data;
+    copy->params.len = copy->params.cap = k->params.len;
+    for (int i = 0; i < k->body->nargs; i++)
+        kmap_set(&m, k->body->arg[i], kernel_index(copy, k->body->arg[i]->name));
+    KBuilder b = kb_at_end(copy, copy->body);
+    kernel_clone_block(&b, &m, k->body, NULL);
+    kb_yield(&b, 0, NULL);
+    return copy;
+}

@@ -23,6 +23,9 @@ void kernel_clone(KBuilder *b, KMap *m, const KInstr *i);
 /* The instructions of a block but its YIELD, whose arguments' new values go to out (where not NULL). */
 void kernel_clone_block(KBuilder *b, KMap *m, const KBlock *block, KValue **out);
 
+/* The kernel again, under another name, in its module but not in the module's list; it shares the parameters. */
+KKernel *kernel_copy(const KKernel *k, const char *name);
+
 /* Every use in the block and below is replaced by what the map says. */
 void kernel_replace_uses(KKernel *k, KBlock *block, const KMap *m);
 

@@ -19,6 +19,7 @@ typedef struct Schedule {
     int lanes; /* of float32 */
     int registers;
     bool repeatable; /* iterations may run twice: nothing is read where the kernel writes */
+    ScheduleChoice choice;
 } Schedule;
 
 /* A perfect nest of parallel loops with constant bounds, outermost first. */
@@ -122,6 +123,9 @@ static int shared_loads(const KBlock *b, const bool *with_v, const bool *with_r)
 
 static int row_loop(const Schedule *s, const Nest *nest, int v) {
     const bool *with_v = schedule_varying(s->k, nest->loop[v], false);
+    int told = s->choice.row_loop - 1;
+    if (told >= 0 && told < nest->n && told != v && nest->trips[told] > 1)
+        return told;
     for (int d = nest->n - 1; d >= 0; d--)
         if (d != v && nest->trips[d] > 1 && shared_loads(nest->body, with_v, schedule_varying(s->k, nest->loop[d], false)))
             return d;
@@ -278,7 +282,7 @@ typedef struct Tile {
     int vectors, rows; /* accumulators: vectors x rows */
 } Tile;
 
-static Tile largest_tile(const Schedule *s, bool rows, int carried) {
+static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried) {
     carried = carried < 1 ? 1 : carried;
     if (s->lanes == 1)
         return (Tile){4, rows && carried == 1 && s->registers >= 16 ? 2 : 1};
@@ -291,12 +295,23 @@ static Tile largest_tile(const Schedule *s, bool rows, int carried) {
     return (Tile){vectors, many ? 6 : 6};
 }
 
+static Tile largest_tile(const Schedule *s, bool rows, int carried) {
+    Tile t = largest_tile_by_rule(s, rows, carried);
+    if (s->choice.vectors)
+        t.vectors = s->choice.vectors;
+    if (s->choice.rows && rows)
+        t.rows = s->choice.rows;
+    return t;
+}
+
 static double tile_cost(int64_t rows, int vectors) { return (double)(rows * vectors) + 0.6 * (double)(rows + vectors); }
 
 /* Rows in a tile, so that the tiles cover the trips with the least work and rest. */
 static int tile_rows(const Schedule *s, int64_t trips, int most, int vectors) {
     int best = 1;
     double least = 1e300;
+    if (s->choice.rows)
+        return (int)(trips < most ? trips : most);
     for (int r = 1; r <= most; r++) {
         int64_t full = trips / r, rest = trips % r;
         double cost = (double)full * tile_cost(r, vectors);
@@ -312,26 +327,34 @@ static int tile_rows(const Schedule *s, int64_t trips, int most, int vectors) {
     return best;
 }
 
-/* rows x (vectors x lanes): the innermost two loops of a nest become straight code. */
-static void tile(Schedule *s, KInstr *row, int rows, int lanes) {
+/* The columns of a block; the loop over blocks may stand between. */
+static KInstr *columns(KInstr *row, bool blocks) {
+    KInstr *inner = schedule_inner(row);
+    return blocks ? schedule_inner(inner) : inner;
+}
+
+/* rows x (vectors x lanes): the innermost two loops of a nest become straight code, below the loop over blocks. */
+static void tile(Schedule *s, KInstr *row, bool blocks, int rows, int lanes) {
     KInstr *outer, *inner, *rest = NULL;
     if (!(s->repeatable && schedule_overlap(s->k, row, rows, &outer, &inner)) &&
         !schedule_split(s->k, row, rows, &outer, &inner, &rest))
         return;
     for (int i = 0; i < (rest ? 2 : 1); i++) {
         KInstr *rows_loop = i ? rest : inner;
+        if (blocks && schedule_interchange(s->k, rows_loop, &rows_loop))
+            rows_loop = schedule_inner(rows_loop);
         widen(s, schedule_inner(rows_loop), lanes);
         schedule_jam(s->k, rows_loop);
     }
 }
 
-/* The row loop with the vector loop right inside: borders apart, the middle in tiles. */
-static void tile_rows_of(Schedule *s, KInstr *row, Tile t, int lanes) {
+/* The row loop with the vector loop right inside, or the loop over its blocks: borders apart, the middle in tiles. */
+static void tile_rows_of(Schedule *s, KInstr *row, bool blocks, Tile t, int lanes) {
     int64_t lo, hi, from, to;
     KInstr *after = NULL, *middle = row;
     kloop_bounds(row, &lo, &hi, NULL);
     if (!interior(s, row, &from, &to)) {
-        widen(s, schedule_inner(row), lanes);
+        widen(s, columns(row, blocks), lanes);
         return;
     }
     if (to < hi && !schedule_cut(s->k, row, to, &after))
@@ -346,17 +369,19 @@ static void tile_rows_of(Schedule *s, KInstr *row, Tile t, int lanes) {
         after = NULL;
     }
     if (after)
-        widen(s, schedule_inner(after), lanes);
+        widen(s, columns(after, blocks), lanes);
     if (middle != row)
-        widen(s, schedule_inner(row), lanes);
-    tile(s, middle, tile_rows(s, to - from, t.rows, t.vectors), lanes);
+        widen(s, columns(row, blocks), lanes);
+    tile(s, middle, blocks, tile_rows(s, to - from, t.rows, t.vectors), lanes);
 }
 
 /* A piece of the vector loop, outermost in its nest, of count blocks of vectors x lanes. depth: loops inside it. */
 static void tile_piece(Schedule *s, KInstr *loop, int depth, int row, Tile t, int lanes) {
     KInstr *outer, *inner, *rest;
+    int64_t lo, hi, outer_trips;
     if (!schedule_split(s->k, loop, (int64_t)t.vectors * lanes, &outer, &inner, &rest))
         return;
+    kloop_bounds(outer, &lo, &hi, &outer_trips);
     KInstr *outermost = sink(s, inner, depth, &inner);
     if (!depth || row < 0) {
         widen(s, inner, lanes);
@@ -367,7 +392,13 @@ static void tile_piece(Schedule *s, KInstr *loop, int depth, int row, Tile t, in
     for (int d = 0; d < row; d++)
         r = schedule_inner(r);
     sink(s, r, depth - 1 - row, &r);
-    tile_rows_of(s, r, t, lanes);
+    bool blocks = s->choice.blocks_inside && outer_trips > 1;
+    if (blocks) {
+        r = sink(s, outer, depth, &outer);
+        for (int d = 0; d < depth - 1; d++)
+            r = schedule_inner(r);
+    }
+    tile_rows_of(s, r, blocks, t, lanes);
 }
 
 static void tile_nest(Schedule *s, Nest *nest, int v) {
@@ -389,7 +420,7 @@ static void tile_nest(Schedule *s, Nest *nest, int v) {
             lanes /= 2;
         int64_t vectors = trips / lanes, blocks = (vectors + most.vectors - 1) / most.vectors;
         Tile t = {(int)((vectors + blocks - 1) / blocks), most.rows};
-        if (t.vectors < most.vectors && most.rows > 1)
+        if (t.vectors < most.vectors && most.rows > 1 && !s->choice.rows)
             t.rows = most.rows * most.vectors / t.vectors > 12 ? 12 : most.rows * most.vectors / t.vectors;
         int64_t covered = vectors / t.vectors * t.vectors * lanes;
         KInstr *rest = NULL;
@@ -413,6 +444,8 @@ static void stream_nest(Schedule *s, Nest *nest, int v) {
     kloop_bounds(loop, &lo, &hi, NULL);
     int size = count_instrs(loop->block[0]);
     int64_t lanes = s->lanes, together = size <= 8 ? 4 : size <= 24 ? 2 : 1;
+    if (s->choice.together)
+        together = s->choice.together;
     while (loop && lanes > 1) {
         int64_t block = lanes * together, covered = trips / block * block;
         if (!covered) {
@@ -457,7 +490,9 @@ static void reduce_in_lanes(Schedule *s, KInstr *loop) {
         return;
     int lanes = s->lanes;
     while (loop && lanes > 1 && kloop_bounds(loop, &lo, &hi, &trips)) {
-        int chains = trips >= 4 * lanes ? 4 : trips >= 2 * lanes ? 2 : 1;
+        int chains = s->choice.chains ? s->choice.chains : 4;
+        while (chains > 1 && trips < chains * lanes)
+            chains /= 2;
         if (trips < lanes)
             lanes /= 2;
         else if (!schedule_vectorize_reduction(s->k, loop, lanes, chains, &loop))
@@ -497,15 +532,15 @@ static void schedule_block(Schedule *s, KBlock *b) {
 }
 
 /* Short loops of known length become straight code, from the inside. */
-static void unroll_short(KKernel *k, KBlock *b) {
+static void unroll_short(KKernel *k, KBlock *b, int most) {
     for (KInstr *i = b->first, *next; i; i = next) {
         next = i->next;
         for (int n = 0; n < 2; n++)
             if (i->block[n])
-                unroll_short(k, i->block[n]);
+                unroll_short(k, i->block[n], most);
         int64_t lo, hi, trips;
         if (i->op == KOP_FOR && i->loop == KLOOP_REDUCE && kloop_bounds(i, &lo, &hi, &trips) && trips <= 9 &&
-            trips * count_instrs(i->block[0]) <= UNROLLED_INSTRUCTIONS)
+            trips * count_instrs(i->block[0]) <= most)
             schedule_unroll(k, i);
     }
 }
@@ -539,15 +574,20 @@ static bool is_repeatable(const KKernel *k) {
     return !reads_what_it_writes(k, k->body);
 }
 
-void schedule_kernel(KKernel *k, const Target *t) {
-    Schedule s = {k, t, t->vector_bits >= 64 ? t->vector_bits / 32 : 1, t->vector_registers, is_repeatable(k)};
+void schedule_kernel_as(KKernel *k, const Target *t, ScheduleChoice c) {
+    int lanes = t->vector_bits >= 64 ? t->vector_bits / 32 : 1;
+    if (c.lanes && c.lanes < lanes)
+        lanes = c.lanes;
+    Schedule s = {k, t, lanes, t->vector_registers, is_repeatable(k), c};
     kernel_simplify(k); /* loops of one iteration would dissolve while the nest around them is counted */
     k->unordered = schedule_is_unordered(k);
     schedule_block(&s, k->body);
     kernel_simplify(k);
-    unroll_short(k, k->body);
+    unroll_short(k, k->body, c.unroll ? c.unroll : UNROLLED_INSTRUCTIONS);
     kernel_simplify(k);
 }
+
+void schedule_kernel(KKernel *k, const Target *t) { schedule_kernel_as(k, t, (ScheduleChoice){0}); }
 
 static bool calls(const KBlock *b, const KFunc *f) {
     for (const KInstr *i = b->first; i; i = i->next) {
@@ -575,8 +615,13 @@ static void drop_functions(KModule *m) {
     }
 }
 
-void schedule_module(KModule *m, const Target *t) {
-    for (int i = 0; i < m->kernels.len; i++)
-        schedule_kernel(m->kernels.data[i], t);
+void schedule_module_as(KModule *m, const Target *t, const ScheduleTable *table) {
+    for (int i = 0; i < m->kernels.len; i++) {
+        KKernel *k = m->kernels.data[i];
+        const ScheduleEntry *e = table->entries.len ? schedule_find(table, schedule_hash(k)) : NULL;
+        schedule_kernel_as(k, t, e ? e->choice : (ScheduleChoice){0});
+    }
     drop_functions(m);
 }
+
+void schedule_module(KModule *m, const Target *t) { schedule_module_as(m, t, &(ScheduleTable){0}); }

@@ -32,8 +32,49 @@ bool schedule_vectorize_reduction(KKernel *k, KInstr *loop, int lanes, int chain
 
 /* --- policy (schedule.c): what to do with each kernel, from its loops and accesses and the target alone --- */
 
+/* What the policy decides for a kernel by its cost rules, unless told. 0: not told. Any choice is legal on any kernel:
+ * what does not apply changes nothing. */
+typedef struct ScheduleChoice {
+    int lanes;         /* float32 in a vector; no more than the target has */
+    int vectors;       /* register tiles: most vectors side by side … */
+    int rows;          /* … by this many rows */
+    int row_loop;      /* which loop of the nest, from 1 at the outermost, gives the rows */
+    int blocks_inside; /* 1: a tile's rows meet all blocks of columns in turn; else a block of columns meets all rows */
+    int chains;        /* reductions in lanes: accumulators side by side */
+    int together;      /* nests that do not reduce: vectors in a turn */
+    int unroll;        /* a short loop dissolves where it gives at most this many instructions */
+} ScheduleChoice;
+
+typedef struct ScheduleField {
+    const char *name;
+    size_t offset; /* of an int in ScheduleChoice */
+    int least, most;
+    bool power_of_two;
+} ScheduleField;
+
+extern const ScheduleField schedule_fields[]; /* all of them; name NULL ends */
+int *schedule_field(ScheduleChoice *c, const ScheduleField *f);
+
+/* Choices by what kernels are before they are scheduled: the hash of their text without any names (choice.c). */
+typedef struct ScheduleEntry {
+    uint64_t kernel;
+    ScheduleChoice choice;
+} ScheduleEntry;
+
+typedef struct ScheduleTable {
+    VEC(ScheduleEntry) entries; /* ascending by kernel */
+} ScheduleTable;
+
+uint64_t schedule_hash(const KKernel *k);
+ScheduleEntry *schedule_find(const ScheduleTable *t, uint64_t kernel); /* NULL where there is none */
+/* The entry's place in the order; what there was for the same kernel is replaced. */
+void schedule_put(Arena *a, ScheduleTable *t, ScheduleEntry e);
+
 void schedule_kernel(KKernel *k, const Target *t);
+void schedule_kernel_as(KKernel *k, const Target *t, ScheduleChoice c);
 void schedule_module(KModule *m, const Target *t);
+/* With the table's choices, where it has some for a kernel. */
+void schedule_module_as(KModule *m, const Target *t, const ScheduleTable *table);
 
 /* --- threads (parts.c), after all other schedules --- */
 

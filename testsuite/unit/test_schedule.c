@@ -412,6 +412,69 @@ START_TEST(parts_keep_the_meaning) {
 }
 END_TEST
 
+static ScheduleChoice random_choice(void) {
+    ScheduleChoice c = {0};
+    for (const ScheduleField *f = schedule_fields; f->name; f++) {
+        int x = f->least + below(f->most < 40 ? f->most - f->least + 1 : 40);
+        while (f->power_of_two && (x & (x - 1)))
+            x &= x - 1;
+        *schedule_field(&c, f) = rarely(3) ? 0 : x;
+    }
+    return c;
+}
+
+static const char *text_of(const KKernel *k) {
+    StrBuf text = {0};
+    kernel_print(&text, k);
+    const char *s = arena_strdup(arena, sb_text(&text));
+    sb_free(&text);
+    return s;
+}
+
+START_TEST(choices_change_the_code_and_keep_the_meaning) {
+    int changed = 0;
+    for (int i = 0; i < 12; i++) {
+        uint64_t from = (uint64_t)(200000 + _i * 12 + i);
+        const Target *t = &machines[i % 4];
+        begin();
+        Random x = random_kernel(from), y = random_kernel(from);
+        ScheduleChoice c = random_choice();
+        x.m->model_name = y.m->model_name = arena_printf(arena, "kernel %d", (int)from);
+        ScheduleTable table = {0};
+        schedule_put(arena, &table, (ScheduleEntry){schedule_hash(y.k), c});
+        schedule_module_as(y.m, t, &table);
+        expect_sound(&y, t->name);
+        expect_same(&x, &y, t->name);
+        schedule_kernel(x.k, t);
+        changed += strcmp(text_of(x.k), text_of(y.k)) != 0;
+        arena_free(arena);
+    }
+    ck_assert_int_ge(changed, 2);
+}
+END_TEST
+
+START_TEST(kernels_are_known_by_what_they_do) {
+    begin();
+    Random x = random_kernel(1), y = random_kernel(1), z = random_kernel(2);
+    y.k->name = "other";
+    y.k->comment = "of another model";
+    for (int i = 0; i < y.k->params.len; i++)
+        y.k->params.data[i]->name = arena_printf(arena, "other%d", i);
+    ck_assert(schedule_hash(x.k) == schedule_hash(y.k));
+    ck_assert(schedule_hash(x.k) != schedule_hash(z.k));
+    y.k->params.data[0]->noalias = !y.k->params.data[0]->noalias;
+    ck_assert(schedule_hash(x.k) != schedule_hash(y.k));
+    ScheduleTable t = {0};
+    for (int i = 0; i < 50; i++)
+        schedule_put(arena, &t, (ScheduleEntry){(uint64_t)(i * 7 % 25), {.rows = i}});
+    ck_assert_int_eq(t.entries.len, 25);
+    for (int i = 25; i < 50; i++)
+        ck_assert_int_eq(schedule_find(&t, (uint64_t)(i * 7 % 25))->choice.rows, i);
+    ck_assert_ptr_null(schedule_find(&t, 25));
+    arena_free(arena);
+}
+END_TEST
+
 static Suite *schedule_suite(void) {
     Suite *s = suite_create("schedule");
     TCase *t = tcase_create("schedule");
@@ -419,6 +482,8 @@ static Suite *schedule_suite(void) {
     tcase_add_loop_test(t, transformations_keep_the_meaning, 0, 20);
     tcase_add_loop_test(t, schedules_keep_the_meaning, 0, 20);
     tcase_add_loop_test(t, parts_keep_the_meaning, 0, 20);
+    tcase_add_loop_test(t, choices_change_the_code_and_keep_the_meaning, 0, 20);
+    tcase_add_test(t, kernels_are_known_by_what_they_do);
     return s;
 }
 
