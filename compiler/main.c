@@ -15,6 +15,7 @@ static const Verb verbs[] = {
     {"bench", "[options] MODEL.onnx [INPUT.npy|.pb]...", "Measure a model on this machine, kernel by kernel.", 1, -1, verb_bench},
     {"check", "[options] MODEL.onnx", "Report whether mlcc supports a model, and what it will cost.", 1, 1, verb_check},
     {"run", "[options] MODEL.onnx [INPUT.npy|.pb]...", "Execute a model on this machine.", 1, -1, verb_run},
+    {"tune", "[options] MODEL.onnx -o FILE.json", "Measure schedules of a model's kernels; write those that are faster.", 1, 1, verb_tune},
     {"verify", "[options] CASE_DIR...", "Compile, build and run ONNX test cases; compare with their stored outputs.", 1, -1,
      verb_verify},
 };

@@ -37,32 +37,6 @@ static double median(double *x, int n) {
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
-/* --- inputs --- */
-
-/* Floats in -1 .. 1, the same in every run; other types are 0. */
-static void fill(Tensor *t) {
-    uint32_t state = 1;
-    for (int64_t i = 0; i < t->count; i++) {
-        state = state * 1664525u + 1013904223u;
-        double x = (double)(state >> 8) / (1 << 23) - 1;
-        if (t->dtype == DT_F32)
-            ((float *)t->bytes)[i] = (float)x;
-        else if (t->dtype == DT_F64)
-            ((double *)t->bytes)[i] = x;
-    }
-}
-
-static Tensor *made_up(Arena *a, const KModule *m) {
-    Tensor *t = ARENA_ARRAY(a, Tensor, m->buffers.len + 1);
-    for (int i = 0; i < m->buffers.len && m->buffers.data[i]->kind == KBUF_INPUT; i++) {
-        const KBuffer *b = m->buffers.data[i];
-        t[i] = (Tensor){b->dtype, b->rank, arena_dup(a, b->dim, (size_t)b->rank * sizeof *b->dim), b->count,
-                        arena_array(a, (size_t)b->count + 1, (size_t)dtype_size(b->dtype))};
-        fill(&t[i]);
-    }
-    return t;
-}
-
 /* --- measuring --- */
 
 static void measure(Bench *b, Arena *a, Jit *jit, const Tensor *input, double seconds) {
@@ -189,7 +163,7 @@ static void print_json(Arena *a, const Bench *b) {
 static bool bench(Arena *a, Diag *d, const Options *o, const KModule *m, const Target *target) {
     Bench b = {.m = m};
     int n = o->n_operands - 1;
-    Tensor *input = n ? ARENA_ARRAY(a, Tensor, n) : made_up(a, m);
+    Tensor *input = n ? ARENA_ARRAY(a, Tensor, n) : execute_made_up(a, m);
     for (int i = 0; i < n; i++)
         if (!tensor_read_file(a, d, o->operand[1 + i], &input[i]))
             return false;

@@ -52,6 +52,14 @@ static const char *prefix_from(Arena *a, const char *stem) {
     return p;
 }
 
+static const char *printable(Arena *a, const char *s) {
+    char *p = arena_strdup(a, s);
+    for (char *c = p; *c; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '_';
+    return p;
+}
+
 /* The options that change the code, for its first comment: the same on every machine. */
 static const char *option_text(Arena *a, const Compilation *c, const Options *o) {
     static const char *const weights[] = {"", " --weights=incbin", " --weights=bin"};
@@ -59,6 +67,8 @@ static const char *option_text(Arena *a, const Compilation *c, const Options *o)
                               o->static_arena ? " --static-arena" : "");
     if (o->threads > 1)
         text = arena_printf(a, "%s --threads=%d", text, o->threads);
+    if (o->tuning)
+        text = arena_printf(a, "%s --tuning %s", text, printable(a, base_name(o->tuning)));
     for (int i = 0; i < o->n_dims; i++)
         text = arena_printf(a, "%s --dim %s=%lld", text, o->dims[i].name, (long long)o->dims[i].size);
     return text;
@@ -90,6 +100,10 @@ static bool write_depfile(Outputs *out, const Compilation *c, const Options *o, 
     if (strchr(o->target, '/') || strstr(o->target, ".json")) {
         fputs(" \\\n  ", f);
         make_name(f, o->target);
+    }
+    if (o->tuning) {
+        fputs(" \\\n  ", f);
+        make_name(f, o->tuning);
     }
     fputc('\n', f);
     return true;

@@ -9,6 +9,8 @@
 
 /* The tensors match the module's inputs in number, type and shape; else false after a diagnostic. */
 bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input);
+/* Inputs for measuring: the same in every run. */
+Tensor *execute_made_up(Arena *a, const KModule *m);
 /* The outputs, in arena memory; NULL after a diagnostic. */
 Tensor *execute_jit(Arena *a, Diag *d, const KModule *m, Jit *jit, const Tensor *input, int *n_outputs);
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
 	compiler/driver/bench.c \
+	compiler/driver/build.c \
+	compiler/driver/build.h \
 	compiler/driver/check.c \
 	compiler/driver/compile.c \
 	compiler/driver/compile.h \
@@ -16,5 +18,11 @@ libmlcc_a_SOURCES += \
 	compiler/driver/tensor_file.h \
 	compiler/driver/test_data.c \
 	compiler/driver/test_data.h \
+	compiler/driver/tune.c \
+	compiler/driver/tune.h \
+	compiler/driver/tune_here.c \
+	compiler/driver/tune_run.c \
+	compiler/driver/tuning.c \
+	compiler/driver/tuning.h \
 	compiler/driver/verify.c \
 	compiler/driver/version.h

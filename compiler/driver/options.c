@@ -12,12 +12,12 @@
 #include "passes/passes.h"
 
 enum { MOST_THREADS = 256 };
-enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, ALL = 31 };
+enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, TUNE = 32, ALL = 63 };
 
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
-    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_HELP
+    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_HELP
 };
 
 static const struct Row {
@@ -28,7 +28,7 @@ static const struct Row {
     unsigned verbs;
     const char *help; /* "ARG  text" */
 } rows[] = {
-    {OPT_OUTPUT, 'o', "output", required_argument, COMPILE, "FILE  where to write; .c .o .s .ll chooses the form"},
+    {OPT_OUTPUT, 'o', "output", required_argument, COMPILE | TUNE, "FILE  where to write; .c .o .s .ll chooses the form"},
     {OPT_TARGET, 't', "target", required_argument, ALL, "NAME  generic (default), native, cortex-m55, ... or a .json file"},
     {OPT_DIM, 0, "dim", required_argument, ALL, "NAME=N  fix a symbolic dimension"},
     {OPT_PREFIX, 'p', "prefix", required_argument, COMPILE, "ID  start of every global name (default: FILE's)"},
@@ -38,15 +38,17 @@ static const struct Row {
     {OPT_THREADS, 0, "threads", required_argument, COMPILE | VERIFY, "N  work in N parts, for the caller's parallel_for"},
     {OPT_MAIN, 0, "main", optional_argument, COMPILE, "[=embedded]  also write FILE_main.c, a program (or firmware)"},
     {OPT_TEST_DATA, 0, "test-data", required_argument, COMPILE, "DIR  vectors for --main=embedded: test_data_set_*/ or itself one"},
+    {OPT_TUNING, 0, "tuning", required_argument, COMPILE | CHECK | VERIFY | BENCH | TUNE, "FILE  schedules that mlcc tune found"},
     {OPT_MD, 0, "MD", no_argument, COMPILE, "also write a make rule, FILE.d"},
     {OPT_MF, 0, "MF", required_argument, COMPILE, "FILE  name of the make rule's file"},
     {OPT_MT, 0, "MT", required_argument, COMPILE, "NAME  target of the make rule"},
     {OPT_JSON, 0, "json", no_argument, CHECK | BENCH, "the same for machines"},
     {OPT_LIST_OPERATORS, 0, "list-operators", no_argument, CHECK, "what mlcc supports, one domain:Name a line"},
-    {OPT_SECONDS, 0, "seconds", required_argument, BENCH, "S  how long to measure (default 2)"},
+    {OPT_SECONDS, 0, "seconds", required_argument, BENCH | TUNE, "S  how long to measure (default 2, tune 60)"},
     {OPT_OUT, 0, "out", required_argument, RUN, "DIR  write output_0.npy, ... there instead of printing"},
+    {OPT_RUN, 0, "run", required_argument, TUNE, "COMMAND  what runs programs for the target (default: this process)"},
     {OPT_VIA, 0, "via", required_argument, VERIFY, "c|object|jit  what to verify (default c)"},
-    {OPT_CC, 0, "cc", required_argument, VERIFY, "COMMAND  C compiler with its options (default: the target's)"},
+    {OPT_CC, 0, "cc", required_argument, VERIFY | TUNE, "COMMAND  C compiler with its options (default: the target's)"},
     {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},
     {OPT_DUMP_KERNELS, 0, "dump-kernels", no_argument, COMPILE | CHECK, "print the scheduled kernels"},
     {OPT_VERIFY_IR, 0, "verify-ir", no_argument, ALL, "check the invariants of the IR after every pass"},
@@ -56,7 +58,14 @@ static const struct Row {
 enum { ROWS = sizeof rows / sizeof *rows };
 
 static unsigned verb_bit(const Verb *v) {
-    return !*v->name ? COMPILE : !strcmp(v->name, "check") ? CHECK : !strcmp(v->name, "run") ? RUN : !strcmp(v->name, "bench") ? BENCH : VERIFY;
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } verbs[] = {{"", COMPILE}, {"bench", BENCH}, {"check", CHECK}, {"run", RUN}, {"tune", TUNE}, {"verify", VERIFY}};
+    int i = 0;
+    while (strcmp(v->name, verbs[i].name) != 0)
+        i++;
+    return verbs[i].bit;
 }
 
 static void print_help(const Verb *v) {
@@ -74,7 +83,7 @@ static void print_help(const Verb *v) {
         printf("%-32s %s\n", left, text ? text + 2 : help);
     }
     if (!*v->name)
-        puts("\nVerbs: bench, check, run, verify; each with --help.  mlcc --version prints the version.");
+        puts("\nVerbs: bench, check, run, tune, verify; each with --help.  mlcc --version prints the version.");
     puts("Exit status: 0 done, 1 the model failed, 2 usage.");
 }
 
@@ -158,7 +167,9 @@ static bool set(Options *o, int id, const char *arg) {
             return false;
         o->via = (VerifyVia)k;
         break;
+    case OPT_RUN: o->run_command = arg; break;
     case OPT_CC: o->cc = arg; break;
+    case OPT_TUNING: o->tuning = arg; break;
     case OPT_DUMP_AFTER:
         o->dump_after = arg;
         return !strcmp(arg, "all") || passes_has(arg);
@@ -183,7 +194,8 @@ static void spell_like_compilers(int argc, char **argv) {
 }
 
 int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
-    *o = (Options){.target = verb_bit(verb) == BENCH ? "native" : "generic", .seconds = 2};
+    unsigned measures = verb_bit(verb) & (BENCH | TUNE);
+    *o = (Options){.target = measures ? "native" : "generic", .seconds = measures == TUNE ? 60 : 2};
     struct option longs[ROWS + 1] = {{0}};
     char shorts[3 * ROWS + 2] = ":"; /* getopt_long tells an argument that is missing from an unknown option */
     int n = 0;

@@ -28,13 +28,15 @@ typedef struct Options {
     DimBinding *dims;
     bool depfile;
     const char *depfile_name, *depfile_target;
+    const char *tuning; /* a file */
     const char *dump_after;
     bool dump_kernels; /* --dump-kernels: the scheduled kernel IR instead of code */
     bool verify_ir;
     bool quiet;
     bool json;           /* check */
     bool list_operators; /* check */
-    double seconds;      /* bench */
+    double seconds;      /* bench, tune */
+    const char *run_command; /* tune */
     const char *out_dir; /* run */
     VerifyVia via;       /* verify */
     const char *cc;      /* verify */
@@ -56,6 +58,7 @@ int verb_compile(const Options *o);
 int verb_bench(const Options *o);
 int verb_check(const Options *o);
 int verb_run(const Options *o);
+int verb_tune(const Options *o);
 int verb_verify(const Options *o);
 
 #endif

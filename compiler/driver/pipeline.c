@@ -2,12 +2,14 @@
 /* The way a model takes, as far as every verb goes it. */
 #include "driver/pipeline.h"
 
-#include "kernel/schedule.h"
+#include "driver/tuning.h"
 #include "ops/lower.h"
 #include "passes/passes.h"
 
 bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {
     *c = (Compilation){.arena = arena_new(), .diag = d, .target = target};
+    if (o->tuning && !tuning_read(c->arena, d, o->tuning, target, &c->tuning))
+        return false;
     ImportOptions import = {o->n_dims, o->dims};
     c->model = frontend_import(c->arena, d, model_path, &import);
     c->graph = c->model ? c->model->graph : NULL;
@@ -32,11 +34,25 @@ static bool sound(const Compilation *c, const KModule *m, const char *when) {
     return !broken;
 }
 
+/* A tuning file may serve several models; it should serve this one too. */
+static void expect_tuned(Compilation *c, const KModule *m) {
+    if (c->tuning_warned || !c->tuning.entries.len)
+        return;
+    c->tuning_warned = true;
+    for (int i = 0; i < m->kernels.len; i++)
+        if (schedule_find(&c->tuning, schedule_hash(m->kernels.data[i])))
+            return;
+    diag_warning(c->diag, NOWHERE, "no kernel of this model is in the tuning file");
+}
+
 KModule *pipeline_lower(Compilation *c, const Target *target) {
     KModule *m = lower_graph(c->graph, c->arena);
     if (!sound(c, m, "lowering"))
         return NULL;
-    schedule_module(m, target);
+    bool plain = target->vector_bits < c->target->vector_bits; /* the form for compilers without vectors */
+    if (!plain)
+        expect_tuned(c, m);
+    schedule_module_as(m, target, plain ? &(ScheduleTable){0} : &c->tuning);
     schedule_module_parts(m, c->threads);
     return sound(c, m, "scheduling") ? m : NULL;
 }

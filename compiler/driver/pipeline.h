@@ -6,7 +6,7 @@
 #include "driver/options.h"
 #include "frontend/frontend.h"
 #include "kernel/kernel.h"
-#include "kernel/target.h"
+#include "kernel/schedule.h"
 
 typedef struct Compilation {
     Arena *arena;
@@ -14,6 +14,8 @@ typedef struct Compilation {
     const Target *target;
     Model *model;
     Graph *graph; /* after all passes */
+    ScheduleTable tuning; /* --tuning, for the target */
+    bool tuning_warned;
     bool verify_ir;
     int threads; /* kernels are cut into so many parts; 0 or 1: into none */
 } Compilation;

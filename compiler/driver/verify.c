@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mlcc verify: compiles test cases, builds and runs them, compares with the stored outputs. */
-#define _XOPEN_SOURCE 700
-#include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "driver/build.h"
 #include "driver/compile.h"
 #include "driver/execute.h"
 #include "driver/target.h"
@@ -20,41 +15,9 @@ typedef struct Case {
     Compilation c;
     KModule *m;
     TestData data;
-    const char *work; /* temporary folder */
+    Build build;
     double worst;     /* largest difference over its bound */
 } Case;
-
-/* 'text' with quotes for the shell. */
-static const char *quoted(Arena *a, const char *text) {
-    char *p = arena_printf(a, "'");
-    for (; *text; text++)
-        p = *text == '\'' ? arena_printf(a, "%s'\\''", p) : arena_printf(a, "%s%c", p, *text);
-    return arena_printf(a, "%s'", p);
-}
-
-/* The start of what the last command printed. */
-static void read_log(const Case *t, char *text, size_t size) {
-    FILE *f = fopen(arena_printf(t->c.arena, "%s/log", t->work), "r");
-    size_t n = f ? fread(text, 1, size - 1, f) : 0;
-    text[n] = '\0';
-    if (f)
-        fclose(f);
-}
-
-/* Runs a shell command with its output in WORK/log; reports and returns false where it fails. */
-static bool shell(Case *t, const char *what, const char *command) {
-    Arena *a = t->c.arena;
-    const char *log = arena_printf(a, "%s/log", t->work);
-    fflush(NULL);
-    int status = system(arena_printf(a, "{ %s; } </dev/null >%s 2>&1", command, quoted(a, log)));
-    if (status == 0)
-        return true;
-    char text[400];
-    read_log(t, text, sizeof text);
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    diag_error(t->d, NOWHERE, "%s failed with status %d: %s", what, code, text);
-    return false;
-}
 
 static bool compare(Case *t, int k, int j, const Tensor *got) {
     double worst;
@@ -80,37 +43,20 @@ static bool run_jit(Case *t) {
     return ok;
 }
 
-static bool is_bare_metal(const Target *t) {
-    return strstr(t->triple, "-none-") || strstr(t->triple, "unknown-elf");
-}
-
-static bool build(Case *t, const char *suffix) {
-    Arena *a = t->c.arena;
-    if (!t->o->cc && !*t->c.target->cc) {
-        diag_error(t->d, NOWHERE, "target \"%s\" names no C compiler; give one with --cc", t->c.target->name);
-        return false;
-    }
-    const char *cc = t->o->cc ? t->o->cc : arena_printf(a, "%s %s", t->c.target->cc, t->c.target->cflags);
-    const char *work = quoted(a, t->work);
-    const char *threads = t->o->threads > 1 && !is_bare_metal(t->c.target) ? " " THREADS_NAME ".c -pthread" : "";
-    return shell(t, "building the generated code",
-                 arena_printf(a, "cd %s && %s -o net net_main.c net%s%s", work, cc, suffix, threads));
-}
-
 static bool run_set(Case *t, int k) {
     Arena *a = t->c.arena;
     const TestSet *s = &t->data.set[k];
-    char *command = arena_printf(a, "cd %s && %s ./net --out .", quoted(a, t->work), t->c.target->emulator);
+    char *command = arena_printf(a, "cd %s && %s ./net --out .", build_quoted(a, t->build.work), t->c.target->emulator);
     for (int i = 0; i < s->n_inputs; i++) {
-        if (!tensor_write_npy(t->d, arena_printf(a, "%s/input_%d.npy", t->work, i), &s->input[i]))
+        if (!tensor_write_npy(t->d, arena_printf(a, "%s/input_%d.npy", t->build.work, i), &s->input[i]))
             return false;
         command = arena_printf(a, "%s input_%d.npy", command, i);
     }
-    if (!shell(t, "the generated program", command))
+    if (!build_shell(&t->build, "the generated program", command))
         return false;
     for (int j = 0; j < s->n_outputs; j++) {
         Tensor got;
-        if (!tensor_read_file(a, t->d, arena_printf(a, "%s/output_%d.npy", t->work, j), &got) || !compare(t, k, j, &got))
+        if (!tensor_read_file(a, t->d, arena_printf(a, "%s/output_%d.npy", t->build.work, j), &got) || !compare(t, k, j, &got))
             return false;
     }
     return true;
@@ -119,10 +65,11 @@ static bool run_set(Case *t, int k) {
 /* The program compares by itself, says PASS or FAIL, and how far off it was. */
 static bool run_firmware(Case *t) {
     Arena *a = t->c.arena;
-    if (!shell(t, "the firmware", arena_printf(a, "cd %s && %s net", quoted(a, t->work), t->c.target->emulator)))
+    const char *command = arena_printf(a, "cd %s && %s net", build_quoted(a, t->build.work), t->c.target->emulator);
+    if (!build_shell(&t->build, "the firmware", command))
         return false;
     char text[400];
-    read_log(t, text, sizeof text);
+    build_log(&t->build, text, sizeof text);
     const char *error = strstr(text, "largest error ");
     if (!strstr(text, "PASS") || !error || sscanf(error, "largest error %lf", &t->worst) != 1) {
         diag_error(t->d, NOWHERE, "the firmware did not print PASS: %s", text);
@@ -132,13 +79,14 @@ static bool run_firmware(Case *t) {
 }
 
 static bool run_built(Case *t, const char *folder) {
-    bool bare = is_bare_metal(t->c.target);
+    bool bare = build_is_firmware(t->c.target);
     const char *suffix = t->o->via == VIA_OBJECT ? ".o" : ".c";
     Options o = *t->o;
     o.main = bare ? MAIN_EMBEDDED : MAIN_HOST;
     o.test_data = folder;
     Arena *a = t->c.arena;
-    if (!compile_write(&t->c, &o, o.operand[0], arena_printf(a, "%s/net%s", t->work, suffix)) || !build(t, suffix))
+    if (!compile_write(&t->c, &o, o.operand[0], arena_printf(a, "%s/net%s", t->build.work, suffix)) ||
+        !build_program(&t->build, suffix, o.threads > 1 && !bare))
         return false;
     if (bare)
         return run_firmware(t);
@@ -146,11 +94,6 @@ static bool run_built(Case *t, const char *folder) {
     for (int k = 0; ok && k < t->data.n; k++)
         ok = run_set(t, k);
     return ok;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
-    (void)st, (void)flag, (void)ftw;
-    return remove(path);
 }
 
 static bool verify_case(Case *t, const char *folder, const Target *target) {
@@ -163,16 +106,11 @@ static bool verify_case(Case *t, const char *folder, const Target *target) {
         return false;
     if (t->o->via == VIA_JIT)
         return run_jit(t);
-    const char *tmp = getenv("TMPDIR");
-    char work[4096];
-    snprintf(work, sizeof work, "%s/mlcc-verify-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(work)) {
-        diag_error(t->d, NOWHERE, "cannot make \"%s\": %s", work, strerror(errno));
+    t->build = (Build){.arena = t->c.arena, .diag = t->d, .target = target, .cc = t->o->cc};
+    if (!build_begin(&t->build))
         return false;
-    }
-    t->work = work;
     bool ok = run_built(t, folder);
-    nftw(work, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    build_end(&t->build);
     return ok;
 }
 

@@ -16,7 +16,9 @@ struct Jit {
     LLVMOrcResourceTrackerRef code;
     RunAny run, *call; /* call: each of the module's alone */
     Arena *memory; /* constants that had to be packed */
+    const void *const *constant;
     void *arena;
+    bool borrows; /* constant and arena are another's */
 };
 
 /* What does not change from one module to the next. */
@@ -128,7 +130,7 @@ static bool compile(Diag *d, Jit *j, const KModule *m, JitSpeed speed) {
     EmitOptions o = {.prefix = arena_printf(a, "jit%u", host.modules++), .target = host.target, .calls_apart = speed == JIT_BENCH};
     LLVMTargetMachineRef machine = host.machine[speed];
     Unit u;
-    unit_begin(&u, a, m, &o, machine, constant_addresses(j->memory, m));
+    unit_begin(&u, a, m, &o, machine, j->constant);
     context_diagnostics(u.context, d);
     bool ok = speed == JIT_QUICK || module_optimise(d, u.module, machine);
     LLVMMemoryBufferRef object = ok ? module_emit(d, u.module, machine, LLVMObjectFile) : NULL;
@@ -146,20 +148,43 @@ static bool reserve_arena(Diag *d, Jit *j, const KModule *m) {
     return j->arena != NULL;
 }
 
-Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed) {
-    if (!start(d, speed))
-        return NULL;
+static Jit *jit_new(Diag *d) {
     Jit *j = calloc(1, sizeof *j);
-    if (!j) {
+    if (j)
+        j->memory = arena_new();
+    else
         diag_error(d, NOWHERE, "out of memory");
-        return NULL;
-    }
-    j->memory = arena_new();
+    return j;
+}
+
+static Jit *compiled(Diag *d, Jit *j, const KModule *m, JitSpeed speed) {
     int errors = d->errors;
-    if (reserve_arena(d, j, m) && compile(d, j, m, speed) && d->errors == errors)
+    if (compile(d, j, m, speed) && d->errors == errors)
         return j;
     jit_free(j);
     return NULL;
+}
+
+Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed) {
+    Jit *j = start(d, speed) ? jit_new(d) : NULL;
+    if (!j)
+        return NULL;
+    if (!reserve_arena(d, j, m)) {
+        jit_free(j);
+        return NULL;
+    }
+    j->constant = constant_addresses(j->memory, m);
+    return compiled(d, j, m, speed);
+}
+
+Jit *jit_compile_beside(Diag *d, const KModule *m, const Jit *with) {
+    Jit *j = start(d, JIT_BENCH) ? jit_new(d) : NULL;
+    if (!j)
+        return NULL;
+    j->borrows = true;
+    j->constant = with->constant;
+    j->arena = with->arena;
+    return compiled(d, j, m, JIT_BENCH);
 }
 
 int jit_run(Jit *j, const void *const *input, void *const *output) { return j->run(input, output, NULL, j->arena); }
@@ -178,6 +203,7 @@ void jit_free(Jit *j) {
         LLVMOrcReleaseResourceTracker(j->code);
     }
     arena_free(j->memory);
-    free(j->arena);
+    if (!j->borrows)
+        free(j->arena);
     free(j);
 }

@@ -37,10 +37,10 @@ version=$(sed -n 's/^AC_INIT(\[mlcc\], \[\(.*\)\])$/\1/p' "$SRC/configure.ac")
 says "--version" 0 "^mlcc $version\$" "" --version
 says "--help" 0 "^Usage: mlcc .*MODEL.onnx" "" --help
 says "-h" 0 "^Usage: mlcc" "" -h
-for verb in check run verify; do
+for verb in bench check run tune verify; do
     says "$verb --help" 0 "^Usage: mlcc $verb " "" $verb --help
 done
-for verb in "" check run verify; do
+for verb in "" bench check run tune verify; do
     lines=$("$MLCC" $verb --help | wc -l)
     if [ "$lines" -le 40 ] && [ "$("$MLCC" $verb --help | awk 'length > 120' | wc -l)" -eq 0 ]; then
         pass "mlcc $verb --help fits a screen"

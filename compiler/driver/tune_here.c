@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tuning for this machine: all candidates of a kernel are compiled into this process, and take turns in runs of the
+ * whole model, so that each finds the data and the caches as the model leaves them. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver/execute.h"
+#include "driver/tune.h"
+#include "ops/lower.h"
+
+static const double least_share = 0.002; /* of the model's time: what a kernel must take to be tuned */
+static const double least_gain = 0.02;   /* of a kernel's time, in both halves of the measurements */
+
+enum {
+    MOST_CALLS = 8, /* of a kernel, that are measured */
+    FIRST_CUT = 4,  /* turns, after which candidates that are far off leave; again at twice as many */
+    MOST_TURNS = 60,
+};
+
+typedef struct Try {
+    ScheduleChoice choice;
+    double least[2]; /* seconds, of even and of odd turns */
+    double now;      /* in this pass */
+    int turns;
+    bool out;
+} Try;
+
+/* A kernel that is tuned. */
+typedef struct Subject {
+    uint64_t hash;
+    const char *name;
+    int *call; /* its calls in the module, the first MOST_CALLS of them */
+    int n_calls, all_calls;
+    double cost; /* seconds of all its calls in a run */
+    ScheduleChoice best;
+    double before, after; /* as measured last, by the cost rules and by choice; 0: not measured */
+    Jit *jit;      /* this round's candidates: calls t * n_calls … are those of try t */
+    Try *tries;
+    int n_tries, turn;
+} Subject;
+
+typedef struct Tuner {
+    Arena *arena;
+    Diag *d;
+    const Target *target;
+    const KModule *m;   /* scheduled */
+    KModule *plain;     /* the same, unscheduled */
+    Jit *jit;
+    const void **in;
+    void **out;
+    double *cost;       /* of each call */
+    Subject *subject;   /* the most expensive first */
+    int n;
+    Subject **of_call;  /* whose measured call it is, NULL where none's */
+    int *place;         /* … and which of them */
+    double start, seconds;
+} Tuner;
+
+static double elapsed(const Tuner *t) { return tune_clock() - t->start; }
+
+static void bind(Tuner *t) {
+    const KModule *m = t->m;
+    const Tensor *input = execute_made_up(t->arena, m);
+    t->in = ARENA_ARRAY(t->arena, const void *, m->buffers.len + 1);
+    t->out = ARENA_ARRAY(t->arena, void *, m->buffers.len + 1);
+    int outputs = 0;
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind == KBUF_INPUT)
+            t->in[i] = input[i].bytes;
+        else if (b->kind == KBUF_OUTPUT)
+            t->out[outputs++] = arena_array(t->arena, (size_t)b->count + 1, (size_t)dtype_size(b->dtype));
+    }
+}
+
+static double time_call(const Tuner *t, Jit *jit, int call) {
+    double start = tune_clock();
+    jit_run_call(jit, call, t->in, t->out);
+    return tune_clock() - start;
+}
+
+/* --- what costs most --- */
+
+static void measure_costs(Tuner *t) {
+    enum { RUNS = 3 };
+    int n = t->m->calls.len;
+    t->cost = ARENA_ARRAY(t->arena, double, n + 1);
+    for (int r = 0; r < RUNS; r++)
+        for (int c = 0; c < n; c++) {
+            double x = time_call(t, t->jit, c);
+            t->cost[c] = r == 0 || x < t->cost[c] ? x : t->cost[c];
+        }
+}
+
+static int by_cost(const void *x, const void *y) {
+    double a = ((const Subject *)x)->cost, b = ((const Subject *)y)->cost;
+    return (a < b) - (a > b);
+}
+
+static Subject subject_of(const Tuner *t, int kernel) {
+    const KKernel *k = t->plain->kernels.data[kernel];
+    Subject s = {.hash = schedule_hash(k), .name = k->name, .call = ARENA_ARRAY(t->arena, int, MOST_CALLS)};
+    for (int c = 0; c < t->plain->calls.len; c++) {
+        if (t->plain->calls.data[c].kernel != k)
+            continue;
+        if (s.n_calls < MOST_CALLS)
+            s.call[s.n_calls++] = c;
+        s.all_calls++;
+        s.cost += t->cost[c];
+    }
+    return s;
+}
+
+static void choose_subjects(Tuner *t, const ScheduleTable *so_far) {
+    int n = t->plain->kernels.len;
+    double whole = 0;
+    for (int c = 0; c < t->m->calls.len; c++)
+        whole += t->cost[c];
+    t->subject = ARENA_ARRAY(t->arena, Subject, n + 1);
+    for (int i = 0; i < n; i++) {
+        Subject s = subject_of(t, i);
+        const ScheduleEntry *e = schedule_find(so_far, s.hash);
+        s.best = e ? e->choice : (ScheduleChoice){0};
+        if (s.n_calls && s.cost >= least_share * whole)
+            t->subject[t->n++] = s;
+    }
+    qsort(t->subject, (size_t)t->n, sizeof *t->subject, by_cost);
+    t->of_call = ARENA_ARRAY(t->arena, Subject *, t->m->calls.len + 1);
+    t->place = ARENA_ARRAY(t->arena, int, t->m->calls.len + 1);
+    for (int i = 0; i < t->n; i++)
+        for (int j = 0; j < t->subject[i].n_calls; j++) {
+            t->of_call[t->subject[i].call[j]] = &t->subject[i];
+            t->place[t->subject[i].call[j]] = j;
+        }
+}
+
+/* --- a round --- */
+
+static bool compile_tries(Tuner *t, Subject *s, int round) {
+    const KCall *first = &t->plain->calls.data[s->call[0]];
+    Candidates c = tune_candidates(t->arena, first->kernel, t->target, s->best, round);
+    s->n_tries = c.choice.len;
+    if (s->n_tries < 2)
+        return true;
+    KModule m = *t->plain;
+    memset(&m.kernels, 0, sizeof m.kernels);
+    memset(&m.calls, 0, sizeof m.calls);
+    s->tries = ARENA_ARRAY(t->arena, Try, s->n_tries);
+    s->turn = 0;
+    for (int i = 0; i < s->n_tries; i++) {
+        s->tries[i] = (Try){.choice = c.choice.data[i], .least = {INFINITY, INFINITY}};
+        VEC_PUSH(t->arena, &m.kernels, c.kernel.data[i]);
+        for (int j = 0; j < s->n_calls; j++) {
+            KCall call = t->plain->calls.data[s->call[j]];
+            call.kernel = c.kernel.data[i];
+            VEC_PUSH(t->arena, &m.calls, call);
+        }
+    }
+    s->jit = jit_compile_beside(t->d, &m, t->jit);
+    return s->jit != NULL;
+}
+
+static double least_of(const Try *x) { return x->least[0] < x->least[1] ? x->least[0] : x->least[1]; }
+
+static void next_turn(Subject *s) {
+    do
+        s->turn = (s->turn + 1) % s->n_tries;
+    while (s->tries[s->turn].out);
+}
+
+/* Candidates that have had some turns and are far behind leave; the cost rules' own is the measure and stays. */
+static void cut(Subject *s) {
+    double best = INFINITY;
+    for (int i = 0; i < s->n_tries; i++)
+        if (s->tries[i].turns >= FIRST_CUT && least_of(&s->tries[i]) < best)
+            best = least_of(&s->tries[i]);
+    for (int i = 0; i < s->n_tries; i++) {
+        Try *x = &s->tries[i];
+        double margin = x->turns >= 2 * FIRST_CUT ? 1.04 : 1.15;
+        if (i > 0 && x->turns >= FIRST_CUT && least_of(x) > margin * best)
+            x->out = true;
+    }
+}
+
+/* One run of the model, with one candidate of each kernel in place. */
+static bool pass(Tuner *t) {
+    bool wanted = false;
+    for (int c = 0; c < t->m->calls.len; c++) {
+        Subject *s = t->of_call[c];
+        if (s && s->jit)
+            s->tries[s->turn].now += time_call(t, s->jit, s->turn * s->n_calls + t->place[c]);
+        else
+            jit_run_call(t->jit, c, t->in, t->out);
+    }
+    for (int i = 0; i < t->n; i++) {
+        Subject *s = &t->subject[i];
+        if (!s->jit)
+            continue;
+        Try *x = &s->tries[s->turn];
+        double *least = &x->least[x->turns++ & 1];
+        *least = x->now < *least ? x->now : *least;
+        x->now = 0;
+        wanted = wanted || x->turns < MOST_TURNS;
+        cut(s);
+        next_turn(s);
+    }
+    return wanted;
+}
+
+/* The fastest, if it is faster than the cost rules' in both halves. */
+static void decide(Subject *s) {
+    const Try *rule = &s->tries[0], *best = rule;
+    for (int i = 1; i < s->n_tries; i++)
+        if (s->tries[i].turns >= 2 && least_of(&s->tries[i]) < least_of(best))
+            best = &s->tries[i];
+    if (rule->turns < 2)
+        return; /* too few turns to tell */
+    for (int h = 0; h < 2; h++)
+        if (best->least[h] > (1 - least_gain) * rule->least[h])
+            best = rule;
+    s->best = best->choice;
+    s->before = least_of(rule);
+    s->after = least_of(best);
+}
+
+static bool run_round(Tuner *t, int round) {
+    double begin = elapsed(t), until = t->seconds * (round + 1) / TUNE_ROUNDS, half = begin + (until - begin) / 2;
+    bool ok = true;
+    for (int i = 0; ok && i < t->n && (i == 0 || elapsed(t) < half); i++) {
+        tune_progress(t->d, "round %d of %d: compiling kernel %d of %d", round + 1, TUNE_ROUNDS, i + 1, t->n);
+        ok = compile_tries(t, &t->subject[i], round);
+    }
+    bool wanted = ok;
+    int least = 0; /* passes in which every candidate has two turns */
+    for (int i = 0; i < t->n; i++)
+        if (t->subject[i].jit && 2 * t->subject[i].n_tries > least)
+            least = 2 * t->subject[i].n_tries;
+    for (int passes = 0; wanted && (elapsed(t) < until || passes < least); passes++) {
+        wanted = pass(t);
+        tune_progress(t->d, "round %d of %d: run %d, %.0f s of %.0f", round + 1, TUNE_ROUNDS, passes + 1, elapsed(t), t->seconds);
+    }
+    for (int i = 0; i < t->n; i++) {
+        if (ok && t->subject[i].jit)
+            decide(&t->subject[i]);
+        jit_free(t->subject[i].jit);
+        t->subject[i].jit = NULL;
+    }
+    tune_progress(t->d, "%s", "");
+    return ok;
+}
+
+/* --- the result --- */
+
+static void describe(char *text, size_t size, ScheduleChoice c) {
+    size_t n = 0;
+    text[0] = '\0';
+    for (const ScheduleField *f = schedule_fields; f->name && n < size; f++)
+        if (*schedule_field(&c, f))
+            n += (size_t)snprintf(text + n, size - n, "%s%s %d", n ? ", " : "", f->name, *schedule_field(&c, f));
+}
+
+static void report(const Tuner *t) {
+    double before = 0, after = 0;
+    printf("%10s %10s  %s\n", "us before", "after", "kernel: choice");
+    for (int i = 0; i < t->n; i++) {
+        const Subject *s = &t->subject[i];
+        char text[200];
+        describe(text, sizeof text, s->best);
+        double scale = (double)s->all_calls / s->n_calls * 1e6;
+        before += s->before * scale;
+        after += s->after * scale;
+        if (s->before > s->after)
+            printf("%10.2f %10.2f  %s: %s\n", s->before * scale, s->after * scale, s->name, text);
+    }
+    printf("%10.2f %10.2f  all %d kernels measured\n", before, after, t->n);
+}
+
+static void keep(const Tuner *t, Compilation *c) {
+    for (int i = 0; i < t->n; i++) {
+        const Subject *s = &t->subject[i];
+        if (s->before > 0)
+            schedule_put(c->arena, &c->tuning, (ScheduleEntry){s->hash, s->best});
+    }
+}
+
+bool tune_here(Compilation *c, const Options *o) {
+    Tuner t = {.arena = c->arena, .d = c->diag, .target = c->target, .seconds = o->seconds, .start = tune_clock()};
+    t.m = pipeline_lower(c, c->target);
+    t.plain = lower_graph(c->graph, c->arena);
+    t.jit = t.m ? jit_compile(t.d, t.m, JIT_BENCH) : NULL;
+    if (!t.jit)
+        return false;
+    bind(&t);
+    measure_costs(&t);
+    choose_subjects(&t, &c->tuning);
+    bool ok = true;
+    for (int round = 0; ok && round < TUNE_ROUNDS && (round == 0 || elapsed(&t) < t.seconds); round++)
+        ok = run_round(&t, round);
+    if (ok) {
+        keep(&t, c);
+        report(&t);
+    }
+    jit_free(t.jit);
+    return ok;
+}
