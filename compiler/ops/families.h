@@ -19,6 +19,11 @@ INFER(infer_cumulate);
 LOWER(lower_cum_sum);
 LOWER(lower_cum_prod);
 
+/* einsum.c */
+INFER(infer_einsum);
+ELEMENT(element_einsum);
+MACS(macs_einsum);
+
 /* elementwise.c */
 INFER(infer_arithmetic);
 INFER(infer_float_unary);
@@ -285,6 +290,16 @@ MACS(macs_rnn);
 /* rotary.c */
 INFER(infer_rotary_embedding);
 LOWER(lower_rotary_embedding);
+
+/* sample.c */
+INFER(infer_affine_grid);
+ELEMENT(element_affine_grid);
+INFER(infer_grid_sample);
+ELEMENT(element_grid_sample);
+INFER(infer_roi_align);
+ELEMENT(element_roi_align);
+INFER(infer_col2im);
+ELEMENT(element_col2im);
 
 /* scatter.c */
 INFER(infer_scatter_elements);

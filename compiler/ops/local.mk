@@ -3,6 +3,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/attention.c \
 	compiler/ops/conv.c \
 	compiler/ops/cumulate.c \
+	compiler/ops/einsum.c \
 	compiler/ops/elementwise.c \
 	compiler/ops/expand.c \
 	compiler/ops/expand.h \
@@ -33,6 +34,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/rnn.c \
 	compiler/ops/rotary.c \
 	compiler/ops/rules.h \
+	compiler/ops/sample.c \
 	compiler/ops/scatter.c \
 	compiler/ops/topk.c \
 	compiler/ops/window.c \
