@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pool of mlcc_threads.h. Whoever is free takes the next part, so that a thread that the system holds up delays its
- * own part only. Threads look for work for some ten microseconds, as the next kernel is near, and sleep after that. */
+ * own part only. Threads look for work for some tens of microseconds, as the next kernel is near, and sleep after that. */
 #if !defined(_POSIX_C_SOURCE)
 #define _POSIX_C_SOURCE 200112L
 #endif
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SPINS = 1000, MOST_PARTS = 65535 };
+enum { SPINS = 2000, MOST_PARTS = 65535 };
 
 struct mlcc_threads {
     /* The next part in the low half, how many there are in the high one. Nothing else says that there is work: a thread

@@ -116,11 +116,22 @@ static double count_block(Parts *p, const KBlock *b, double times) {
     return n;
 }
 
-/* Over all calls; *calls is how many. */
-static double count_calls(Parts *p, int *calls) {
+/* Weights come from afar: as many instructions as their bytes take time. */
+static double waiting(const KCall *c) {
+    const double bytes_per_instruction = 8;
+    double bytes = 0;
+    for (int i = 0; i < c->kernel->params.len; i++)
+        if (c->arg[i].buffer->kind == KBUF_CONST)
+            bytes += (double)(c->kernel->params.data[i]->count * dtype_size(c->kernel->params.data[i]->dtype));
+    return bytes / bytes_per_instruction;
+}
+
+/* Over all calls: instructions, and what they wait besides; *calls is how many. */
+static double count_calls(Parts *p, int *calls, double *wait) {
     const KModule *m = p->k->module;
     double work = 0;
     *calls = 0;
+    *wait = 0;
     for (int c = 0; c < m->calls.len; c++) {
         if (m->calls.data[c].kernel != p->k)
             continue;
@@ -129,6 +140,7 @@ static double count_calls(Parts *p, int *calls) {
             p->known[p->k->body->arg[i]->id] = true;
         }
         work += count_block(p, p->k->body, 1);
+        *wait += waiting(&m->calls.data[c]);
         ++*calls;
     }
     return work;
@@ -271,8 +283,8 @@ static bool make_parts(KKernel *k, int parts, double least_work, double gain) {
     int calls, values = k->next_id;
     Parts p = {k, parts, NULL, ARENA_ARRAY(a, double, values), ARENA_ARRAY(a, double, values), ARENA_ARRAY(a, double, values),
                ARENA_ARRAY(a, int64_t, values), ARENA_ARRAY(a, bool, values), ARENA_ARRAY(a, double, parts)};
-    double work = count_calls(&p, &calls), whole = best(&p, k->body, calls);
-    if (!calls || work / calls < least_work || whole / parts * gain >= work)
+    double wait, work = count_calls(&p, &calls, &wait), whole = best(&p, k->body, calls);
+    if (!calls || (work + wait) / calls < least_work || whole / parts * gain >= work)
         return false;
     p.part = kernel_index(k, "part");
     cut_block(&p, k->body);

@@ -44,11 +44,15 @@ static bool sound_module(const KModule *m) {
 
 static bool emits(Diag *d, const Graph *g, const Target *t, Arena *a) {
     EmitOptions o = {.prefix = "net", .header_name = "net.h", .weights_name = "net.weights.bin",
-                     .generator = "fuzz", .options = "", .target = t};
+                     .generator = "fuzz", .options = "", .target = t, .threads = 3};
     KModule *plain = lower_graph(g, a), *vector = lower_graph(g, a);
     if (!sound_module(plain))
         return false;
     schedule_module(vector, t);
+    if (!sound_module(vector))
+        return false;
+    for (int i = 0; i < vector->kernels.len; i++)
+        schedule_parts(vector->kernels.data[i], o.threads);
     if (!sound_module(vector))
         return false;
     emit_c(plain, vector, &o, nowhere(), NULL);

@@ -176,6 +176,7 @@ for model in ${*:-$small $medium $large}; do
         have "$CLANG" && verify $model native "$CLANG" c99
         have g++ && verify $model native g++ c++17
         verify_object $model native
+        case_ok "$model, native, threads" "$MLCC" verify -q --target native --threads=2 "$MODELS/$model"
     elif echo " $medium " | grep -q " $model "; then
         verify $model native "$CC" c99
     fi
