@@ -38,7 +38,8 @@ struct Op {
     int min_in, max_in, min_out, max_out; /* max -1: any number */
     unsigned flags;
     /* Sets dtype and shape of every output from the inputs and attributes; checks all that ONNX demands, and that
-     * lowering supports it. A needed constant input that is not constant is an error that names it. */
+     * lowering supports it. A needed constant input that is not constant is an error that names it. Or puts other nodes
+     * in n's place (expand.h), which are inferred next; an operator that always does needs no lowering. */
     bool (*infer)(Node *n);
     /* The value of output 0's element at idx (rank indices). NULL for operators with `lower`. */
     KValue *(*element)(Lower *l, const Node *n, const KIndex *idx);
