@@ -145,10 +145,14 @@ static Taps taps_of(Lower *l, const Node *n, KValue *x, int64_t size, int mode, 
         x = kb_fma(b, unit, number(l, x, (double)size / 2), number(l, x, -0.5));
     if (mode == NEAREST)
         x = kb_math(b, KMATH_ROUND, x, NULL);
-    if (padding == BORDER)
-        x = kb_binary(b, KOP_MIN, kb_binary(b, KOP_MAX, x, number(l, x, 0)), number(l, x, (double)(size - 1)));
-    else if (padding == REFLECTION)
+    if (padding == BORDER) {
+        KValue *first = number(l, x, 0), *last = number(l, x, (double)(size - 1)), *before = number(l, x, low), *behind = number(l, x, high);
+        KValue *within = kb_binary(b, KOP_AND, kb_binary(b, KOP_GE, x, before), kb_binary(b, KOP_LE, x, behind));
+        KValue *clamped = kb_binary(b, KOP_MIN, kb_binary(b, KOP_MAX, x, first), last);
+        x = mode == CUBIC ? kb_select(b, within, x, clamped) : clamped; /* the others see no difference */
+    } else if (padding == REFLECTION) {
         x = reflected(l, x, low, high);
+    }
     if (mode == NEAREST) {
         set_tap(l, &t, 0, x, padding, low, high, size);
         return t;

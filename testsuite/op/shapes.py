@@ -189,6 +189,84 @@ def movements():
                            coordinate_transformation_mode=how)
 
 
+def normals():
+    for i, shape in enumerate([(2, 6, 5), (1, 4, 3, 7), (2, 4), (3, 2, 2, 3, 2), (0, 4, 3), (1, 12, 1, 1)]):
+        x, c = array(np.float32, *shape), shape[1]
+        scale, bias, mean, variance = (array(np.float32, c) for _ in range(4))
+        for groups in (1, 2):
+            yield case(f"groupnorm_{i}_{groups}", "GroupNormalization", [x, scale, bias], num_groups=groups)
+        yield case(f"lpnorm_{i}", "LpNormalization", [x], axis=-1 if i % 2 else 1, p=2)
+        yield case(f"batchnorm_{i}_training", "BatchNormalization", [x, scale, bias, mean, variance ** 2], outputs=3, training_mode=1,
+                   momentum=0.75)
+        if len(shape) == 4:
+            for size in (1, 2, 3, 40):  # the reference implementation needs as many images as channels
+                yield case(f"lrn_{i}_{size}", "LRN", [array(np.float32, c, *shape[1:])], size=size, alpha=0.5, beta=0.6 + size / 40)
+
+
+def losses():
+    for t in (np.float32, np.float64):
+        for shape in [(3, 5), (2, 4, 3), (2, 3, 2, 5)] if t == np.float32 else [(2, 4, 3)]:
+            target = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+            for how in ("none", "mean", "sum"):
+                for weight in (None, np.abs(array(t, shape[1]))):
+                    name = f"{np.dtype(t)}_{len(shape)}_{how}_{weight is None}"
+                    yield case("nll_" + name, "NegativeLogLikelihoodLoss", [array(t, *shape), target, weight], reduction=how)
+                    yield case("sce_" + name, "SoftmaxCrossEntropyLoss", [array(t, *shape), target.astype(np.int32), weight], outputs=2,
+                               reduction=how, ignore_index=1)
+
+
+def places():
+    for i, (shape, axis) in enumerate([((17,), 0), ((3, 40), 1), ((5, 1, 4), 0), ((2, 33, 3), -2), ((1, 64), -1)]):
+        for k in {1, 3, shape[axis]}:
+            if k > shape[axis]:
+                continue
+            for t in (np.float32, np.int32, np.uint8, np.float16):
+                x = np.round(array(t, *shape))
+                yield case(f"topk_{i}_{k}_{np.dtype(t)}", "TopK", [x, i64(k)], [1], outputs=2, axis=axis, largest=k % 2)
+    x = array(np.float32, 4, 5, 6)
+    for how in ("none", "add", "mul", "max", "min"):
+        for t in (np.float32, np.int64, np.float16):
+            at = np.array([[[3, 1, 4], [0, 2, 5]]])
+            yield case(f"scatterelements_{how}_{np.dtype(t)}", "ScatterElements", [x.astype(t), at, array(t, *at.shape)], axis=2,
+                       reduction=how)
+            at = np.array([[[1, -1], [2, 0]], [[0, 0], [3, 4]]])
+            yield case(f"scatternd_{how}_{np.dtype(t)}", "ScatterND", [x.astype(t), at, array(t, 2, 2, 6)], reduction=how)
+    yield case("scatternd_bool", "ScatterND", [x > 0, np.array([[1], [2]]), array(bool, 2, 5, 6)])
+    yield case("reversesequence", "ReverseSequence", [x, i64(1, 5, 0, 3)], batch_axis=0, time_axis=1)
+    for size in [(4, 5, 6), (2, 8, 6), (7, 1, 3), (0, 5, 9)]:
+        yield case("centercroppad_" + "_".join(map(str, size)), "CenterCropPad", [x, i64(*size)], [1])
+    yield case("centercroppad_axes", "CenterCropPad", [x > 0, i64(9, 3)], [1], axes=[-1, 0])
+
+
+def sums():
+    # numpy knows more than the reference implementation asks of it
+    f = np.float32
+    for i, (equation, *shapes) in enumerate([("ij,jk->ik", (5, 7), (7, 9)), ("bhqd,bhkd->bhqk", (2, 3, 5, 8), (2, 3, 7, 8)), ("ii->i", (6, 6)),
+                                             ("ij->", (3, 4)), ("...ij,...jk->...ik", (2, 1, 3, 4), (5, 4, 2)), ("i,j", (3,), (4,)),
+                                             ("ba,cb", (3, 4), (2, 3)), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)), (" i j -> j i ", (2, 3)),
+                                             ("...,...", (3,), (1,)), ("i...->...", (4, 2, 3)), ("Aa,a->A", (2, 3), (3,)), ("ij,ij->i", (2, 0), (2, 0))]):
+        yield case(f"einsum_{i}", "Einsum", [array(f, *s) for s in shapes], equation=equation)
+    for mode in ("linear", "nearest", "cubic"):
+        for padding in ("zeros", "border", "reflection"):
+            for corners in (0, 1):
+                some = dict(mode=mode, padding_mode=padding, align_corners=corners)
+                name = f"gridsample_{mode}_{padding}_{corners}"
+                yield case(name + "_2d", "GridSample", [array(f, 2, 3, 4, 5), array(f, 2, 3, 2, 2) * f(1.5)], **some)
+                yield case(name + "_3d", "GridSample", [array(f, 1, 2, 3, 2, 4), array(f, 1, 2, 2, 2, 3)], **some)
+        yield case(f"gridsample_{mode}_f64", "GridSample", [array(np.float64, 1, 1, 3, 3), array(np.float64, 1, 2, 3, 2)], mode=mode)
+    for mode in ("avg", "max"):
+        rois = np.array([[0, 0, 7, 5], [1.5, 2.25, 3, 9], [-3, -2, 4, 4], [2, 2, 2, 2]], f)
+        for ratio in (0, 2):
+            for how in ("half_pixel", "output_half_pixel"):
+                yield case(f"roialign_{mode}_{ratio}_{how}", "RoiAlign", [array(f, 2, 3, 7, 8), rois, i64(0, 1, 1, 0)], mode=mode,
+                           sampling_ratio=ratio, coordinate_transformation_mode=how, output_height=2, output_width=3, spatial_scale=0.75)
+    for sizes in [(2, 3, 4, 5), (1, 1, 2, 3, 4)]:
+        axes = len(sizes) - 2
+        for corners in (0, 1):
+            yield case(f"affinegrid_{axes}_{corners}", "AffineGrid", [array(f, sizes[0], axes, axes + 1), i64(*sizes)], [1],
+                       align_corners=corners)
+
+
 def quantised(t, *shape):
     i = np.iinfo(t)
     return rng.integers(i.min, i.max + 1, shape).astype(t)
@@ -265,5 +343,6 @@ def forests():
 
 
 def cases():
-    for family in (forests, integers, convolutions, pools, products, reductions, broadcasts, movements):
+    for family in (forests, integers, convolutions, pools, products, reductions, broadcasts, movements, normals, losses,
+                   places, sums):
         yield from filter(None, family())
