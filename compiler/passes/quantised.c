@@ -39,9 +39,11 @@ static bool read_params(Node *n, DType t, Quantised *q) {
     return true;
 }
 
+/* In the scale's shape. */
 static void need_zero(Graph *g, Quantised *q) {
+    size_t size = (size_t)value_count(q->scale) * (size_t)dtype_size(q->dtype);
     if (!q->zero)
-        q->zero = quantised_const(g, "zero", q->dtype, 0);
+        q->zero = graph_const(g, "zero", q->dtype, q->scale->rank, q->scale->dim, (Data){arena_alloc(g->arena, size), size});
 }
 
 bool quantised_read(Value *v, Quantised *q) {
