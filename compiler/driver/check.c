@@ -22,7 +22,7 @@ typedef struct Summary {
     OpCounts ops;
     VEC(const Node *) unsupported;
     bool ok; /* the passes ran to the end; the rest is known only then */
-    int64_t parameters, weight_bytes, macs, arena;
+    int64_t parameters, weight_bytes, byte_weights, macs, arena;
     int kernels, calls;
 } Summary;
 
@@ -49,6 +49,7 @@ static void count_costs(const KModule *m, Summary *s) {
         if (b->kind == KBUF_CONST) {
             s->parameters += b->count;
             s->weight_bytes += b->count * dtype_size(b->dtype);
+            s->byte_weights += dtype_size(b->dtype) == 1 ? b->count : 0;
         }
     }
     for (int i = 0; i < m->calls.len; i++)
@@ -86,7 +87,10 @@ static void print_table(const Compilation *c, const Summary *s) {
         return;
     printf("%-12s %d in %d kernels\n", "calls", s->calls, s->kernels);
     printf("%-12s %lld\n", "MACs", (long long)s->macs);
-    printf("%-12s %lld, %lld bytes\n", "parameters", (long long)s->parameters, (long long)s->weight_bytes);
+    printf("%-12s %lld, %lld bytes", "parameters", (long long)s->parameters, (long long)s->weight_bytes);
+    if (s->byte_weights)
+        printf(", %lld of them in elements of 8 bits", (long long)s->byte_weights);
+    putchar('\n');
     printf("%-12s %lld bytes\n", "arena", (long long)s->arena);
     for (int i = 0; i < c->graph->floats.len; i++) {
         const FloatNote *f = &c->graph->floats.data[i];

@@ -17,7 +17,7 @@ enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, TUNE = 32, ALL =
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
-    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_HELP
+    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_HELP
 };
 
 static const struct Row {
@@ -49,6 +49,7 @@ static const struct Row {
     {OPT_RUN, 0, "run", required_argument, TUNE, "COMMAND  what runs programs for the target (default: this process)"},
     {OPT_VIA, 0, "via", required_argument, VERIFY, "c|object|jit  what to verify (default c)"},
     {OPT_CC, 0, "cc", required_argument, VERIFY | TUNE, "COMMAND  C compiler with its options (default: the target's)"},
+    {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, ALL, "keep channels that change nothing"},
     {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},
     {OPT_DUMP_KERNELS, 0, "dump-kernels", no_argument, COMPILE | CHECK, "print the scheduled kernels"},
     {OPT_VERIFY_IR, 0, "verify-ir", no_argument, ALL, "check the invariants of the IR after every pass"},
@@ -147,6 +148,7 @@ static bool set(Options *o, int id, const char *arg) {
         o->weights = (WeightsMode)k;
         break;
     case OPT_WEIGHTS_SECTION: o->weights_section = arg; break;
+    case OPT_NO_PRUNE_DEAD: o->keep_dead = true; break;
     case OPT_STATIC_ARENA: o->static_arena = true; break;
     case OPT_THREADS: return count(arg, MOST_THREADS, &o->threads);
     case OPT_MAIN:

@@ -31,6 +31,7 @@ typedef struct Options {
     const char *tuning; /* a file */
     const char *dump_after;
     bool dump_kernels; /* --dump-kernels: the scheduled kernel IR instead of code */
+    bool keep_dead;    /* --no-prune-dead */
     bool verify_ir;
     bool quiet;
     bool json;           /* check */

@@ -45,7 +45,7 @@ KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t) {
     return kb_cast(&l->b, lower_load(l, n, i, at), t);
 }
 
-static float ratio_of(const Node *n, int x, int w, int y, int64_t i) {
+float quant_ratio_of(const Node *n, int x, int w, int y, int64_t i) {
     float r = (float)const_float(n->in[x], value_count(n->in[x]) > 1 ? i : 0);
     if (w >= 0)
         r *= (float)const_float(n->in[w], value_count(n->in[w]) > 1 ? i : 0);
@@ -70,10 +70,10 @@ KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel
         return y >= 0 ? kb_binary(&l->b, KOP_DIV, r, quant_param(l, n, y, channel, DT_F32)) : r;
     }
     if (count == 1)
-        return kb_float(&l->b, DT_F32, (double)ratio_of(n, x, w, y, 0));
+        return kb_float(&l->b, DT_F32, (double)quant_ratio_of(n, x, w, y, 0));
     float *table = ARENA_ARRAY(l->arena, float, count);
     for (int64_t i = 0; i < count; i++)
-        table[i] = ratio_of(n, x, w, y, i);
+        table[i] = quant_ratio_of(n, x, w, y, i);
     return kb_load(&l->b, lower_table(l, arena_printf(l->arena, "%s_ratio", n->name), DT_F32, count, table), channel);
 }
 

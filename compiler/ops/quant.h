@@ -15,7 +15,8 @@ bool quant_is_zero(const Node *n, int i); /* absent, or a constant of zeros */
 /* The parameter in input i for a channel, in type t; zero where absent. A channel is not looked at where there is one for
  * all. */
 KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t);
-/* x * w / y of three scales (y -1: none) for a channel, from a table where all are constants. */
+/* x * w / y of three scales (w or y -1: none), constants, for channel i; and as a value, from a table where they are. */
+float quant_ratio_of(const Node *n, int x, int w, int y, int64_t i);
 KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel);
 /* (element - zero point) of input i as I32. */
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero);

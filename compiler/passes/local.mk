@@ -13,6 +13,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/layout.c \
 	compiler/passes/passes.h \
 	compiler/passes/plan.c \
+	compiler/passes/prune.c \
 	compiler/passes/qdq.c \
 	compiler/passes/quantised.c \
 	compiler/passes/quantised.h \

@@ -13,6 +13,7 @@ typedef struct PassOptions {
     FILE *dump;
     bool verify;            /* run the verifier between passes */
     int threads;            /* how many the code is for; 0 as 1 */
+    bool keep_dead;         /* without the pass that removes channels */
 } PassOptions;
 
 /* Types and shapes of everything, folding constants on the way where a shape rule needs them. Reports every node that
@@ -22,6 +23,7 @@ bool pass_fold(Graph *g);          /* nodes of constants only run through the JI
 void pass_canonicalize(Graph *g);  /* Identity, Dropout, no-op Reshape …; one form of equal things */
 void pass_sink(Graph *g);          /* DequantizeLinear below what only moves elements */
 void pass_qdq(Graph *g);           /* operators between DequantizeLinear and QuantizeLinear become integer ones */
+void pass_prune(Graph *g);         /* channels of quantised networks that change nothing */
 void pass_cse(Graph *g);
 void pass_dead(Graph *g);          /* nodes and constants that no output needs */
 void pass_fuse_conv(Graph *g);     /* BatchNormalization, Mul, Add of constants into Conv and Gemm weights and bias */

@@ -148,6 +148,17 @@ integers_only() {
         pass "$1, integers only" || fail "$1, integers only" "$(grep -A1 "^float" "$work/check.txt")"
 }
 
+# Without the channels that do nothing, to the bit.
+same_pruned() {
+    set=$MODELS/$1/test_data_set_0
+    mkdir -p "$work/out" "$work/out--no-prune-dead"
+    for option in "" --no-prune-dead; do
+        "$MLCC" run -q $option --target native "$MODELS/$1/model.onnx" "$set"/input_*.pb --out "$work/out$option" || break
+    done
+    cmp -s "$work/out/output_0.npy" "$work/out--no-prune-dead/output_0.npy" && pass "$1, the same bits without pruning" ||
+        fail "$1, the same bits without pruning" "they differ"
+}
+
 # dimensions MODEL SET DIM...: one data set with these dimensions, by the JIT.
 dimensions() {
     one=$work/$1.$2
@@ -182,7 +193,7 @@ for model in ${*:-$small $medium $large}; do
     fi
     case $model in
     mobilenet_v2) limits $model ;;
-    *_int8) integers_only $model ;;
+    *_int8) integers_only $model && same_pruned $model ;;
     esac
     case $model in
     kws_dscnn | kws_dscnn_int8 | mnist_cnn | tree_ensemble) every_target $model ;;

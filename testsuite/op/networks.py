@@ -34,9 +34,11 @@ class Network:
         self.given.append((name, x))
         return self.dequantised(name, scale, quantised(x.dtype))
 
-    def weights(self, shape, channels, axis=0):
+    def weights(self, shape, channels, axis=0, dead=()):
         scale = (0.01 * (1 + np.arange(channels) / 7)).astype(f)
-        return self.dequantised(self.constant(quantised(np.int8, *shape)), scale, np.zeros(channels, np.int8), axis=axis)
+        elements = quantised(np.int8, *shape)
+        elements[list(dead)] = 0
+        return self.dequantised(self.constant(elements), scale, np.zeros(channels, np.int8), axis=axis)
 
     def quantised(self, x, t, scale):
         return self.node("QuantizeLinear", x, self.constant(f(scale)), self.constant(quantised(t)))
@@ -119,7 +121,22 @@ def images(t, label):
     yield n.case(n.quantised(n.node("Add", x, narrow), t, 0.6))
 
 
+def dead(t, label):
+    """Filters of zeros, with biases of their own, before a padded depthwise convolution, a residual and a classifier."""
+    for i, shift in enumerate([-1, 0, 1]):
+        n = Network(f"dead_{i}_{label}")
+        x = n.input(quantised(t, 1, 8, 6, 6), 0.02)
+        bias = n.constant((array(f, 16) + f(shift)).astype(f))
+        y = n.step(n.node("Relu", n.node("Conv", x, n.weights((16, 8, 1, 1), 16, dead=[1, 2, 5, 9, 15]), bias)), t, 0.05)
+        y = n.step(n.node("Relu", n.node("Conv", y, n.weights((16, 1, 3, 3), 16, dead=[0, 2]), bias, group=16, pads=[1] * 4)), t, 0.1)
+        z = n.step(n.node("Conv", y, n.weights((16, 16, 1, 1), 16, dead=[2, 3])), t, 0.8)
+        y = n.step(n.node("Relu", n.node("Add", y, z)), t, 0.8)
+        y = n.step(n.node("GlobalAveragePool", y), t, 0.8)
+        y = n.node("MatMul", n.node("Reshape", y, n.constant(i64(1, 16))), n.weights((16, 4), 4, 1))
+        yield n.case(n.quantised(y, t, 0.5), steps=2)
+
+
 def cases():
     for t in (np.int8, np.uint8):
-        for family in (products, functions, images):
+        for family in (products, functions, images, dead):
             yield from family(t, np.dtype(t).name)

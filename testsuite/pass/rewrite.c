@@ -41,7 +41,7 @@ static const struct {
     {"infer", NULL, pass_infer},       {"fold", NULL, pass_fold},   {"canonicalize", pass_canonicalize, NULL},
     {"cse", pass_cse, NULL},           {"dead", pass_dead, NULL},   {"fuse_conv", pass_fuse_conv, NULL},
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
-    {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},
+    {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", pass_prune, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
 };
 
@@ -65,7 +65,7 @@ static bool run_pass(Graph *g, const char *name, StrBuf *out) {
 }
 
 static void run_passes(Arena *a, char *names, const char *text, StrBuf *out) {
-    Diag diag = {.stream = stderr};
+    Diag diag = {.stream = stderr, .quiet = true};
     Graph *g = graph_parse(a, &diag, text);
     if (!g) {
         sb_puts(out, "does not parse\n");
@@ -209,7 +209,7 @@ static void update_case(const Case *c, const StrBuf *out) {
 
 static void run_file(const char *file, bool update) {
     Arena *a = arena_new();
-    Diag diag = {.stream = stderr, .file = file};
+    Diag diag = {.stream = stderr, .file = file, .quiet = true};
     FileMap f;
     if (!file_map(&diag, file, &f)) {
         failed++;
