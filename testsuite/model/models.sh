@@ -151,11 +151,11 @@ integers_only() {
 # Without the channels that do nothing, to the bit.
 same_pruned() {
     set=$MODELS/$1/test_data_set_0
-    mkdir -p "$work/out" "$work/out--no-prune-dead"
+    mkdir -p "$work/bits" "$work/bits--no-prune-dead"
     for option in "" --no-prune-dead; do
-        "$MLCC" run -q $option --target native "$MODELS/$1/model.onnx" "$set"/input_*.pb --out "$work/out$option" || break
+        "$MLCC" run -q $option --target native "$MODELS/$1/model.onnx" "$set"/input_*.pb --out "$work/bits$option" || break
     done
-    cmp -s "$work/out/output_0.npy" "$work/out--no-prune-dead/output_0.npy" && pass "$1, the same bits without pruning" ||
+    cmp -s "$work/bits/output_0.npy" "$work/bits--no-prune-dead/output_0.npy" && pass "$1, the same bits without pruning" ||
         fail "$1, the same bits without pruning" "they differ"
 }
 
