@@ -19,6 +19,10 @@ INFER(infer_cumulate);
 LOWER(lower_cum_sum);
 LOWER(lower_cum_prod);
 
+/* det.c */
+INFER(infer_det);
+LOWER(lower_det);
+
 /* einsum.c */
 INFER(infer_einsum);
 ELEMENT(element_einsum);
@@ -117,6 +121,8 @@ INFER(infer_likelihood_loss);
 INFER(infer_cross_entropy_loss);
 INFER(infer_mean_variance_normalization);
 INFER(infer_center_crop_pad);
+INFER(infer_compress);
+INFER(infer_causal_conv);
 
 /* generate.c */
 INFER(infer_shape);
@@ -132,6 +138,14 @@ INFER(infer_eye_like);
 ELEMENT(element_eye_like);
 INFER(infer_trilu);
 ELEMENT(element_trilu);
+INFER(infer_window);
+ELEMENT(element_hann_window);
+ELEMENT(element_hamming_window);
+ELEMENT(element_blackman_window);
+
+/* linear_attention.c */
+INFER(infer_linear_attention);
+LOWER(lower_linear_attention);
 
 /* matmul.c */
 INFER(infer_matmul);
@@ -300,6 +314,9 @@ INFER(infer_roi_align);
 ELEMENT(element_roi_align);
 INFER(infer_col2im);
 ELEMENT(element_col2im);
+INFER(infer_deform_conv);
+ELEMENT(element_deform_conv);
+MACS(macs_deform_conv);
 
 /* scatter.c */
 INFER(infer_scatter_elements);

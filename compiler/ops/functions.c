@@ -141,6 +141,63 @@ INFER(infer_center_crop_pad) {
     return true;
 }
 
+/* --- Compress: a Gather of what a constant selects --- */
+
+INFER(infer_compress) {
+    Value *x = n->in[0];
+    const Value *keep = n->in[1];
+    const Attr *a = node_attr(n, "axis");
+    const int64_t all = -1;
+    int axis = 0;
+    if (!value_is_const(keep) || keep->dtype != DT_BOOL || keep->rank != 1)
+        return infer_error(n, "the condition must be a constant list of booleans");
+    if (a && !infer_axis(n, a->i, x->rank, false, &axis))
+        return false;
+    int64_t size = a ? x->dim[axis] : value_count(x), count = 0;
+    if (keep->dim[0] > size)
+        return infer_error(n, "the condition has %lld elements for %lld", (long long)keep->dim[0], (long long)size);
+    int64_t *at = ARENA_ARRAY(n->graph->arena, int64_t, keep->dim[0]);
+    for (int64_t i = 0; i < keep->dim[0]; i++)
+        if (const_int(keep, i))
+            at[count++] = i;
+    Value *from = graph_const(n->graph, "kept", DT_I64, 1, &count, (Data){at, (size_t)count * sizeof *at});
+    Value *in[] = {a ? x : node2(n, "Reshape", "flat", x, one_int(n, "all", all)), from};
+    become(n, "Gather", 2, in);
+    put_int(n, "axis", axis);
+    return true;
+}
+
+/* --- CausalConvWithState: a convolution by channel of what was and what is --- */
+
+INFER(infer_causal_conv) {
+    static const char *const activations[] = {"none", "silu", "swish"};
+    Value *x = n->in[0], *w = n->in[1], *bias = n->nin > 2 ? n->in[2] : NULL, *past = n->nin > 3 ? n->in[3] : NULL;
+    int activation;
+    if (!infer_float(n, 0) || !infer_one_type(n) || !infer_choice(n, "activation", activations, 3, &activation))
+        return false;
+    if (x->rank != 3 || w->rank != 3 || w->dim[0] != x->dim[1] || w->dim[1] != 1 || w->dim[2] < 1 || x->dim[1] < 1)
+        return infer_error(n, "the input must be batch x channels x length, the weights channels x 1 x size");
+    const int64_t before = w->dim[2] - 1, pads[] = {0, 0, before, 0, 0, 0};
+    if (past && (past->rank != 3 || past->dim[0] != x->dim[0] || past->dim[1] != x->dim[1] || past->dim[2] != before))
+        return infer_error(n, "past_state must be batch x channels x %lld", (long long)before);
+    if (past) {
+        x = node2(n, "Concat", "padded", past, x);
+        put_int(x->def, "axis", 2);
+    } else {
+        x = node2(n, "Pad", "padded", x, ints_before(n, "pads", 1, 6, pads));
+    }
+    Value *operands[] = {x, w, bias}, *y = value_before(n, "Conv", "filtered", bias ? 3 : 2, operands);
+    put_int(y->def, "group", w->dim[0]);
+    if (activation)
+        y = value_before(n, "Swish", "activated", 1, &y);
+    int64_t length = n->in[0]->dim[2];
+    Value *last[] = {x, one_int(n, "from", length), one_int(n, "to", length + before), one_int(n, "axis", 2)};
+    if (n->nout > 1 && n->out[1])
+        replace_output(n, 1, value_before(n, "Slice", "state", 4, last));
+    finish(n, y);
+    return true;
+}
+
 /* --- BatchNormalization by the batch's own statistics --- */
 
 /* old * momentum + new * (1 - momentum), in old's type. */

@@ -87,6 +87,38 @@ ELEMENT(element_range) {
     return kb_binary(&l->b, KOP_ADD, start, kb_binary(&l->b, KOP_MUL, i, delta));
 }
 
+/* Windows of signal processing: sums of cosines. */
+INFER(infer_window) {
+    const int64_t *size;
+    int count;
+    int64_t to = attr_int(n, "output_datatype", 1);
+    DType t = to > 0 && to < 1000 ? dtype_from_onnx((int32_t)to) : DT_NONE;
+    if (!infer_ints(n, 0, &size, &count))
+        return false;
+    if (count != 1 || size[0] < 0 || n->in[0]->rank)
+        return infer_error(n, "the size must be one number, not negative");
+    if (!dtype_is_float(t) && !dtype_is_integer(t))
+        return infer_error(n, "attribute \"output_datatype\" is %lld", (long long)to);
+    return infer_set(n, 0, t, 1, size);
+}
+
+/* a - b cos(x) + c cos(2x), once round over the window. */
+static KValue *window(Lower *l, const Node *n, const KIndex *idx, double a, double c1, double c2) {
+    KBuilder *b = &l->b;
+    int64_t size = n->out[0]->dim[0], around = attr_int(n, "periodic", 1) ? size : size > 1 ? size - 1 : 1;
+    DType t = lower_compute_type(n->out[0]->dtype), g = dtype_is_float(t) ? t : DT_F32;
+    KValue *i = kb_cast(b, kx_value(b, idx[0]), g);
+    KValue *x = kb_binary(b, KOP_MUL, i, kb_float(b, g, 6.28318530717958647692 / (double)around));
+    KValue *y = kb_fma(b, kb_math(b, KMATH_COS, x, NULL), kb_float(b, g, -c1), kb_float(b, g, a));
+    if (c2 != 0)
+        y = kb_fma(b, kb_math(b, KMATH_COS, kb_binary(b, KOP_ADD, x, x), NULL), kb_float(b, g, c2), y);
+    return kb_cast(b, y, t);
+}
+
+ELEMENT(element_hann_window) { return window(l, n, idx, 0.5, 0.5, 0); }
+ELEMENT(element_hamming_window) { return window(l, n, idx, 25.0 / 46, 21.0 / 46, 0); }
+ELEMENT(element_blackman_window) { return window(l, n, idx, 0.42, 0.5, 0.08); }
+
 INFER(infer_one_hot) {
     const Value *x = n->in[0], *depth = n->in[1];
     int axis;

@@ -3,6 +3,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/attention.c \
 	compiler/ops/conv.c \
 	compiler/ops/cumulate.c \
+	compiler/ops/det.c \
 	compiler/ops/einsum.c \
 	compiler/ops/elementwise.c \
 	compiler/ops/expand.c \
@@ -11,6 +12,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/functions.c \
 	compiler/ops/generate.c \
 	compiler/ops/infer.c \
+	compiler/ops/linear_attention.c \
 	compiler/ops/lower.c \
 	compiler/ops/lower.h \
 	compiler/ops/lower_graph.c \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading images between their elements: AffineGrid, GridSample, RoiAlign. And Col2Im, which adds patches to an image. */
+/* Reading images between their elements: AffineGrid, GridSample, DeformConv, RoiAlign. And Col2Im, which adds patches to an image. */
 #include <math.h>
 #include <string.h>
 
@@ -204,6 +204,112 @@ ELEMENT(element_grid_sample) {
         sum = sum ? kb_fma(b, v, weight, sum) : mul(l, v, weight);
     }
     return kb_cast(b, sum, lower_compute_type(x->dtype));
+}
+
+/* --- DeformConv: a convolution whose window's elements are each moved by an offset --- */
+
+typedef struct Deform {
+    Window w;
+    int64_t group, offset_group;
+} Deform;
+
+static bool deform_read(const Node *n, Deform *f) {
+    const Value *x = n->in[0], *k = n->in[1], *offset = n->in[2], *mask = n->nin > 4 ? n->in[4] : NULL;
+    *f = (Deform){.group = attr_int(n, "group", 1), .offset_group = attr_int(n, "offset_group", 1)};
+    if (x->rank != 4 || k->rank != 4 || offset->rank != 4)
+        return infer_error(n, "input, weights and offsets must have rank 4");
+    if (!window_read(n, x, k->dim + 2, false, &f->w))
+        return false;
+    if (f->group < 1 || f->offset_group < 1 || f->group > INT32_MAX || f->offset_group > INT32_MAX || k->dim[1] > INT32_MAX ||
+        x->dim[1] != k->dim[1] * f->group || k->dim[0] % f->group || x->dim[1] % f->offset_group)
+        return infer_error(n, "%lld channels do not fit the weights and groups", (long long)x->dim[1]);
+    if (x->dim[2] < 1 || x->dim[3] < 1 || x->dim[2] > 1 << 24 || x->dim[3] > 1 << 24)
+        return infer_error(n, "the image is empty or too large");
+    int64_t taps;
+    const int64_t all[] = {f->offset_group, k->dim[2], k->dim[3], 2}, places[] = {x->dim[0], 0, f->w.out[0], f->w.out[1]};
+    if (!dims_count(4, all, &taps))
+        return infer_error(n, "the window is too large");
+    for (int d = 0; d < 4; d++)
+        if (offset->dim[d] != (d == 1 ? taps : places[d]) ||
+            (mask && (mask->rank != 4 || mask->dim[d] != (d == 1 ? taps / 2 : places[d]))))
+            return infer_error(n, "the offsets or the mask do not fit the window and the output");
+    return true;
+}
+
+INFER(infer_deform_conv) {
+    Deform f;
+    const Value *bias = n->nin > 3 ? n->in[3] : NULL;
+    if (!infer_float(n, 0) || !infer_one_type(n) || !deform_read(n, &f))
+        return false;
+    if (bias && (bias->rank != 1 || bias->dim[0] != n->in[1]->dim[0]))
+        return infer_error(n, "the bias must have one element for each output channel");
+    const int64_t dim[] = {n->in[0]->dim[0], n->in[1]->dim[0], f.w.out[0], f.w.out[1]};
+    return infer_set(n, 0, n->in[0]->dtype, 4, dim);
+}
+
+/* The two elements round a position along an axis; what lies outside counts nothing. */
+static Taps moved_taps(Lower *l, KValue *x, int64_t size) {
+    Taps t = {.n = 2};
+    KValue *whole = floor_of(l, x), *one = number(l, x, 1), *zero = number(l, x, 0);
+    t.weight[1] = sub(l, x, whole);
+    t.weight[0] = sub(l, one, t.weight[1]);
+    for (int i = 0; i < 2; i++) {
+        set_tap(l, &t, i, i ? add(l, whole, one) : whole, ZEROS, 0, 0, size);
+        t.weight[i] = kb_select(&l->b, t.inside[i], t.weight[i], zero);
+    }
+    return t;
+}
+
+ELEMENT(element_deform_conv) {
+    Deform f;
+    KBuilder *b = &l->b;
+    Arena *a = l->arena;
+    deform_read(n, &f);
+    const Value *x = n->in[0], *k = n->in[1];
+    const Window *w = &f.w;
+    int64_t out_per_group = k->dim[0] / f.group ? k->dim[0] / f.group : 1, per_offset = x->dim[1] / f.offset_group ? x->dim[1] / f.offset_group : 1;
+    KValue *sum = n->nin > 3 && n->in[3] ? lower_load(l, n, 3, idx + 1) : kb_float(b, lower_compute_type(x->dtype), 0);
+    const int64_t trips[] = {k->dim[2], k->dim[3], k->dim[1]};
+    KInstr *loop[3];
+    KIndex i[3];
+    for (int d = 0; d < 3; d++) {
+        loop[d] = lower_for(l, KLOOP_REDUCE, "k", 0, trips[d], 1, &sum);
+        i[d] = lower_iv(l, loop[d]);
+        sum = kb_carried(loop[d], 0);
+    }
+    KIndex channel = kx_add(a, kx_scale(a, kx_div(b, idx[1], out_per_group), k->dim[1]), i[2]);
+    KIndex tap = kx_add(a, kx_scale(a, kx_div(b, channel, per_offset), k->dim[2]), i[0]);
+    tap = kx_add(a, kx_scale(a, tap, k->dim[3]), i[1]);
+    Taps taps[2];
+    for (int d = 0; d < 2; d++) {
+        KIndex at = kx_add(a, kx_scale(a, idx[d + 2], w->stride[d]), kx_scale(a, i[d], w->dilation[d]));
+        const KIndex from[4] = {idx[0], kx_add_const(a, kx_scale(a, tap, 2), d), idx[2], idx[3]};
+        KValue *moved = lower_load(l, n, 2, from);
+        moved = add(l, moved, kb_cast(b, kx_value(b, kx_add_const(a, at, -w->before[d])), moved->type.dtype));
+        taps[d] = moved_taps(l, moved, x->dim[d + 2]);
+    }
+    KValue *sample = NULL;
+    for (int j = 0; j < 4; j++) {
+        const KIndex from[4] = {idx[0], channel, taps[0].at[j / 2], taps[1].at[j % 2]};
+        KValue *weight = mul(l, taps[0].weight[j / 2], taps[1].weight[j % 2]), *v = lower_load(l, n, 0, from);
+        sample = sample ? kb_fma(b, v, weight, sample) : mul(l, v, weight);
+    }
+    if (n->nin > 4 && n->in[4]) {
+        const KIndex from[4] = {idx[0], tap, idx[2], idx[3]};
+        sample = mul(l, sample, lower_load(l, n, 4, from));
+    }
+    const KIndex from[4] = {idx[1], i[2], i[0], i[1]};
+    KValue *next = kb_fma(b, sample, lower_load(l, n, 1, from), sum);
+    for (int d = 2; d >= 0; d--) {
+        kb_end_for(b, loop[d], &next);
+        next = kb_result(loop[d], 0);
+    }
+    return next;
+}
+
+MACS(macs_deform_conv) {
+    const Value *k = n->in[1];
+    return k->dim[0] ? (double)value_count(n->out[0]) * (double)value_count(k) / (double)k->dim[0] : 0;
 }
 
 /* --- RoiAlign --- */

@@ -16,7 +16,8 @@ from onnx import numpy_helper
 
 # Which inputs decide the shape of an output, or otherwise must be known when compiling.
 SHAPE_INPUTS = {
-    "BlackmanWindow": [0], "CenterCropPad": [1], "Col2Im": [1, 2], "ConstantOfShape": [0], "DFT": [1, 2], "Dropout": [2],
+    "BlackmanWindow": [0], "CenterCropPad": [1], "Col2Im": [1, 2], "Compress": [1],
+    "ConstantOfShape": [0], "DFT": [1, 2], "Dropout": [2],
     "Expand": [1], "HammingWindow": [0], "HannWindow": [0], "MaxUnpool": [2], "MelWeightMatrix": [0, 1, 2, 3, 4],
     "NonMaxSuppression": [2], "OneHot": [1], "Pad": [1, 3], "Range": [0, 1, 2], "ReduceL1": [1],
     "ReduceL2": [1], "ReduceLogSum": [1], "ReduceLogSumExp": [1], "ReduceMax": [1], "ReduceMean": [1], "ReduceMin": [1],
