@@ -59,7 +59,7 @@ static void add_tiles(Arena *a, Choices *list, const Target *t, ScheduleChoice c
     for (int v = 1; v <= (vectors ? 6 : 4); v += 1 + (v == 4)) {
         int most = (registers - v - (registers >= 32 ? 0 : 1)) / v;
         most = most > 16 ? 16 : most;
-        const int rows[] = {most, most * 3 / 4};
+        const int rows[] = {most, most * 3 / 4, registers / v / 2 - 1}; /* the last: with as many inputs beside them */
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             c.vectors = v;
             c.rows = rows[i];

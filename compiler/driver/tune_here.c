@@ -15,15 +15,16 @@ static const double least_gain = 0.02;   /* of a kernel's time, in both halves o
 
 enum {
     MOST_CALLS = 8, /* of a kernel, that are measured */
-    FIRST_CUT = 4,  /* turns, after which candidates that are far off leave; again at twice as many */
-    MOST_TURNS = 60,
+    IN_A_ROW = 2,   /* runs that a candidate has one after the other: the first one finds its code in no cache */
+    FIRST_CUT = 2 * IN_A_ROW, /* runs, after which candidates that are far off leave; again at twice as many */
+    MOST_RUNS = 60,
 };
 
 typedef struct Try {
     ScheduleChoice choice;
     double least[2]; /* seconds, of even and of odd turns */
     double now;      /* in this pass */
-    int turns;
+    int runs;
     bool out;
 } Try;
 
@@ -170,16 +171,16 @@ static void next_turn(Subject *s) {
     while (s->tries[s->turn].out);
 }
 
-/* Candidates that have had some turns and are far behind leave; the cost rules' own is the measure and stays. */
+/* Candidates that have run some times and are far behind leave; the cost rules' own is the measure and stays. */
 static void cut(Subject *s) {
     double best = INFINITY;
     for (int i = 0; i < s->n_tries; i++)
-        if (s->tries[i].turns >= FIRST_CUT && least_of(&s->tries[i]) < best)
+        if (s->tries[i].runs >= FIRST_CUT && least_of(&s->tries[i]) < best)
             best = least_of(&s->tries[i]);
     for (int i = 0; i < s->n_tries; i++) {
         Try *x = &s->tries[i];
-        double margin = x->turns >= 2 * FIRST_CUT ? 1.04 : 1.15;
-        if (i > 0 && x->turns >= FIRST_CUT && least_of(x) > margin * best)
+        double margin = x->runs >= 2 * FIRST_CUT ? 1.04 : 1.15;
+        if (i > 0 && x->runs >= FIRST_CUT && least_of(x) > margin * best)
             x->out = true;
     }
 }
@@ -199,12 +200,14 @@ static bool pass(Tuner *t) {
         if (!s->jit)
             continue;
         Try *x = &s->tries[s->turn];
-        double *least = &x->least[x->turns++ & 1];
+        double *least = &x->least[x->runs++ / IN_A_ROW & 1];
         *least = x->now < *least ? x->now : *least;
         x->now = 0;
-        wanted = wanted || x->turns < MOST_TURNS;
-        cut(s);
-        next_turn(s);
+        wanted = wanted || x->runs < MOST_RUNS;
+        if (x->runs % IN_A_ROW == 0) {
+            cut(s);
+            next_turn(s);
+        }
     }
     return wanted;
 }
@@ -213,10 +216,10 @@ static bool pass(Tuner *t) {
 static void decide(Subject *s) {
     const Try *rule = &s->tries[0], *best = rule;
     for (int i = 1; i < s->n_tries; i++)
-        if (s->tries[i].turns >= 2 && least_of(&s->tries[i]) < least_of(best))
+        if (s->tries[i].runs >= 2 * IN_A_ROW && least_of(&s->tries[i]) < least_of(best))
             best = &s->tries[i];
-    if (rule->turns < 2)
-        return; /* too few turns to tell */
+    if (rule->runs < 2 * IN_A_ROW)
+        return; /* too few to tell */
     for (int h = 0; h < 2; h++)
         if (best->least[h] > (1 - least_gain) * rule->least[h])
             best = rule;
@@ -233,10 +236,10 @@ static bool run_round(Tuner *t, int round) {
         ok = compile_tries(t, &t->subject[i], round);
     }
     bool wanted = ok;
-    int least = 0; /* passes in which every candidate has two turns */
+    int least = 0; /* passes in which every candidate has a turn in both halves */
     for (int i = 0; i < t->n; i++)
-        if (t->subject[i].jit && 2 * t->subject[i].n_tries > least)
-            least = 2 * t->subject[i].n_tries;
+        if (t->subject[i].jit && 2 * IN_A_ROW * t->subject[i].n_tries > least)
+            least = 2 * IN_A_ROW * t->subject[i].n_tries;
     for (int passes = 0; wanted && (elapsed(t) < until || passes < least); passes++) {
         wanted = pass(t);
         tune_progress(t->d, "round %d of %d: run %d, %.0f s of %.0f", round + 1, TUNE_ROUNDS, passes + 1, elapsed(t), t->seconds);
@@ -259,6 +262,30 @@ static void describe(char *text, size_t size, ScheduleChoice c) {
     for (const ScheduleField *f = schedule_fields; f->name && n < size; f++)
         if (*schedule_field(&c, f))
             n += (size_t)snprintf(text + n, size - n, "%s%s %d", n ? ", " : "", f->name, *schedule_field(&c, f));
+}
+
+/* The whole model with all choices, in turns with what it was before; the fastest run of each, in seconds. */
+static bool compare_whole(Tuner *t, Compilation *c, double *before, double *after) {
+    enum { FEWEST = 6, MOST = 500 };
+    KModule *m = pipeline_lower(c, c->target);
+    Jit *jit = m ? jit_compile_beside(t->d, m, t->jit) : NULL, *each[2] = {t->jit, jit};
+    double *least[2] = {before, after}, start = tune_clock();
+    if (!jit)
+        return false;
+    *before = *after = INFINITY;
+    for (int r = 0; r < FEWEST || (r < MOST && tune_clock() - start < t->seconds / 20); r++) {
+        tune_progress(t->d, "comparing: run %d", r + 1);
+        for (int i = 0; i < 2; i++) {
+            jit_run(each[i], t->in, t->out);
+            double begin = tune_clock();
+            jit_run(each[i], t->in, t->out);
+            double x = tune_clock() - begin;
+            *least[i] = x < *least[i] ? x : *least[i];
+        }
+    }
+    tune_progress(t->d, "%s", "");
+    jit_free(jit);
+    return true;
 }
 
 static void report(const Tuner *t) {
@@ -299,8 +326,12 @@ bool tune_here(Compilation *c, const Options *o) {
     for (int round = 0; ok && round < TUNE_ROUNDS && (round == 0 || elapsed(&t) < t.seconds); round++)
         ok = run_round(&t, round);
     if (ok) {
+        double before, after;
         keep(&t, c);
         report(&t);
+        ok = compare_whole(&t, c, &before, &after);
+        if (ok)
+            printf("%10.2f %10.2f  the whole model\n", before * 1e6, after * 1e6);
     }
     jit_free(t.jit);
     return ok;

@@ -146,6 +146,22 @@ static int accumulators(const KBlock *b) {
     return most;
 }
 
+/* Whether vectors of rows slide past each other: a loop inside moves along the same axis as the rows, and neighbours read
+ * the same elements, as those of a depthwise convolution do. */
+static bool rows_slide(const KBlock *b, const KValue *v, const KValue *row, const KInstr *within) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        int64_t lo, hi, along = i->op == KOP_LOAD ? kx_coef(i->mem.at, row) : 0;
+        int64_t step = along && within ? kx_coef(i->mem.at, kb_iv(within)) : 0;
+        if (step && kx_coef(i->mem.at, v) && along % step == 0 && kernel_value_range(kb_iv(within), &lo, &hi) &&
+            (along < 0 ? -along : along) <= (step < 0 ? -step : step) * (hi - lo))
+            return true;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n] && rows_slide(i->block[n], v, row, i->op == KOP_FOR ? i : within))
+                return true;
+    }
+    return false;
+}
+
 /* --- borders: where the bounds of the loops inside depend on a loop's variable --- */
 
 static bool evaluate(const KValue *v, const KValue *iv, int64_t at, int64_t *x) {
@@ -405,6 +421,11 @@ static void tile_nest(Schedule *s, Nest *nest, int v) {
     int row = row_loop(s, nest, v), depth = nest->n - 1;
     int64_t trips = nest->trips[v], lo, hi;
     Tile most = largest_tile(s, row >= 0, accumulators(nest->body));
+    if (row >= 0 && s->lanes > 1 && !s->choice.rows && !s->choice.vectors && accumulators(nest->body) == 1 &&
+        rows_slide(nest->body, kb_iv(nest->loop[v]), kb_iv(nest->loop[row]), NULL)) {
+        most.vectors = s->registers >= 32 ? 2 : 1;
+        most.rows = s->registers / most.vectors / 2 - 1; /* as many inputs beside them */
+    }
     if (row > v)
         row--; /* its place among the others */
     KInstr *loop = nest->loop[v];
@@ -531,17 +552,38 @@ static void schedule_block(Schedule *s, KBlock *b) {
     }
 }
 
+/* Whether another load of the loop's body reads in a later or earlier iteration what this one reads. */
+static bool slides(Arena *a, const KInstr *loop, const KInstr *load, int64_t trips) {
+    int64_t step = loop->step * kx_coef(load->mem.at, kb_iv(loop)), d;
+    for (const KInstr *i = loop->block[0]->first; step && i; i = i->next)
+        if (i->op == KOP_LOAD && i != load && i->mem.param == load->mem.param && i->mem.lane_stride == load->mem.lane_stride &&
+            kx_is_const(kx_sub(a, i->mem.at, load->mem.at), &d) && d && d % step == 0 && d / step < trips && d / step > -trips)
+            return true;
+    return false;
+}
+
+/* In straight code, vectors that slide from one iteration to the next are loaded once, and wait in registers beside the
+ * accumulators. */
+static bool fits_registers(const Schedule *s, const KInstr *loop, int64_t trips) {
+    int vectors = 0;
+    for (int r = 0; r < loop->nresults; r++)
+        vectors += loop->result[r]->type.lanes > 1;
+    for (const KInstr *i = loop->block[0]->first; i; i = i->next)
+        vectors += i->op == KOP_LOAD && i->result[0]->type.lanes > 1 && slides(s->k->module->arena, loop, i, trips);
+    return vectors < s->registers;
+}
+
 /* Short loops of known length become straight code, from the inside. */
-static void unroll_short(KKernel *k, KBlock *b, int most) {
+static void unroll_short(const Schedule *s, KBlock *b, int most) {
     for (KInstr *i = b->first, *next; i; i = next) {
         next = i->next;
         for (int n = 0; n < 2; n++)
             if (i->block[n])
-                unroll_short(k, i->block[n], most);
+                unroll_short(s, i->block[n], most);
         int64_t lo, hi, trips;
         if (i->op == KOP_FOR && i->loop == KLOOP_REDUCE && kloop_bounds(i, &lo, &hi, &trips) && trips <= 9 &&
-            trips * count_instrs(i->block[0]) <= most)
-            schedule_unroll(k, i);
+            trips * count_instrs(i->block[0]) <= most && (s->choice.unroll || fits_registers(s, i, trips)))
+            schedule_unroll(s->k, i);
     }
 }
 
@@ -583,7 +625,7 @@ void schedule_kernel_as(KKernel *k, const Target *t, ScheduleChoice c) {
     k->unordered = schedule_is_unordered(k);
     schedule_block(&s, k->body);
     kernel_simplify(k);
-    unroll_short(k, k->body, c.unroll ? c.unroll : UNROLLED_INSTRUCTIONS);
+    unroll_short(&s, k->body, c.unroll ? c.unroll : UNROLLED_INSTRUCTIONS);
     kernel_simplify(k);
 }
 
