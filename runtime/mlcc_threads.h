@@ -17,7 +17,7 @@ struct mlcc_threads;
 
 /* n threads, the caller being one of them; fewer where the system gives no more. NULL where there is no memory. */
 struct mlcc_threads *mlcc_threads_new(int n);
-/* An mlcc_parallel_for: task(context, part) for part = 0 .. parts - 1, at most 65535 of them. pool may be NULL. */
+/* An mlcc_parallel_for: task(context, part) for part = 0 .. parts - 1. pool may be NULL. */
 void mlcc_threads_run(void *pool, void (*task)(void *context, int part), void *context, int parts);
 void mlcc_threads_free(struct mlcc_threads *pool);
 

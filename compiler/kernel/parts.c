@@ -3,8 +3,11 @@
  * has it: the results' bits do not depend on how many parts there are. */
 #include "kernel/transform.h"
 
-/* Of all work, that of the part with the most to do, times the parts. */
-static const double good_balance = 0.9;
+/* A byte that two threads need goes from one cache to another, which takes as long as so many instructions. */
+static const double byte_cost = 0.25;
+/* How much better a cut further inside must be: what one kernel leaves in a cache, the next finds there if both are cut
+ * into the same rows. */
+static const double inside_gain = 1.15;
 /* Instructions of a call, some 7 us, below which the threads' meeting costs more than it saves; and how much faster the
  * kernel must get. */
 static const double worthwhile_work = 25000, worthwhile_gain = 1.15;
@@ -18,6 +21,7 @@ typedef struct Parts {
     double *runs, *work, *cut;
     int64_t *at; /* INDEX values in the call that is being measured, by id */
     bool *known;
+    int calls;
     double *load; /* instructions that a part has beside its share of the loops */
 } Parts;
 
@@ -126,11 +130,10 @@ static double waiting(const KCall *c) {
     return bytes / bytes_per_instruction;
 }
 
-/* Over all calls: instructions, and what they wait besides; *calls is how many. */
-static double count_calls(Parts *p, int *calls, double *wait) {
+/* Over all calls: instructions, and what they wait besides. */
+static double count_calls(Parts *p, double *wait) {
     const KModule *m = p->k->module;
     double work = 0;
-    *calls = 0;
     *wait = 0;
     for (int c = 0; c < m->calls.len; c++) {
         if (m->calls.data[c].kernel != p->k)
@@ -141,7 +144,7 @@ static double count_calls(Parts *p, int *calls, double *wait) {
         }
         work += count_block(p, p->k->body, 1);
         *wait += waiting(&m->calls.data[c]);
-        ++*calls;
+        p->calls++;
     }
     return work;
 }
@@ -155,14 +158,43 @@ static double best(const Parts *p, const KBlock *b, double runs);
 
 static double best_below(const Parts *p, const KInstr *loop) { return best(p, loop->block[0], p->runs[kb_iv(loop)->id]); }
 
+/* Marks the parameters that are read at places which the varying values do not move. */
+static void mark_shared(const KBlock *b, const bool *varies, bool *shared) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        bool moves = false;
+        for (int k = 0; i->op == KOP_LOAD && k < i->mem.at->n; k++)
+            moves = moves || varies[i->mem.at->term[k].var->id];
+        if (i->op == KOP_LOAD && !moves)
+            shared[i->mem.param->index] = true;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                mark_shared(i->block[n], varies, shared);
+    }
+}
+
+/* What it costs that all parts read the same, if the loop is cut. */
+static double sharing(const Parts *p, const KInstr *loop) {
+    bool *shared = ARENA_ARRAY(p->k->module->arena, bool, p->k->params.len);
+    mark_shared(loop->block[0], schedule_varying(p->k, loop, true), shared);
+    double bytes = 0;
+    for (int i = 0; i < p->k->params.len; i++)
+        if (shared[i])
+            bytes += (double)(p->k->params.data[i]->count * dtype_size(p->k->params.data[i]->dtype));
+    return bytes * byte_cost * p->calls * p->n;
+}
+
 typedef enum Where { NOWHERE, HERE, BELOW } Where;
 
-static Where where(const Parts *p, const KInstr *loop) {
+/* *cost: instructions, times of waiting included. */
+static Where where(const Parts *p, const KInstr *loop, double *cost) {
     int iv = kb_iv(loop)->id;
-    if (p->work[iv] >= good_balance * p->cut[iv])
-        return HERE;
-    double below = best_below(p, loop);
-    return below < p->cut[iv] ? BELOW : p->cut[iv] < p->n * p->work[iv] ? HERE : NOWHERE;
+    double here = p->cut[iv] + sharing(p, loop), below = best_below(p, loop), alone = p->n * p->work[iv];
+    Where w = below * inside_gain < here ? BELOW : HERE;
+    *cost = w == HERE ? here : below;
+    if (*cost < alone)
+        return w;
+    *cost = alone;
+    return NOWHERE;
 }
 
 /* Instructions, times of waiting included, with the best cuts in a block that runs so many times. */
@@ -172,8 +204,10 @@ static double best(const Parts *p, const KBlock *b, double runs) {
     for (const KInstr *i = b->first; i; i = i->next) {
         if (i->op == KOP_CONST || i->op == KOP_AFFINE || i->op == KOP_YIELD)
             continue;
+        double cost;
         if (may && may_cut(i)) {
-            n += where(p, i) == BELOW ? best_below(p, i) : p->cut[kb_iv(i)->id];
+            where(p, i, &cost);
+            n += cost;
             continue;
         }
         n += p->n * (i->op == KOP_FOR ? p->work[kb_iv(i)->id] : runs);
@@ -237,7 +271,8 @@ static void leave_to_one(Parts *p, KInstr *from, KInstr *to) {
 static void cut_block(Parts *p, KBlock *block) {
     KInstr *from = NULL, *i = block->first;
     for (; i->op != KOP_YIELD; i = i->next) {
-        Where at = may_cut(i) ? where(p, i) : NOWHERE;
+        double cost;
+        Where at = may_cut(i) ? where(p, i, &cost) : NOWHERE;
         if (at == NOWHERE) {
             from = from ? from : i;
             continue;
@@ -280,11 +315,11 @@ static bool make_parts(KKernel *k, int parts, double least_work, double gain) {
     if (parts < 2 || !is_whole(k) || !may_cut_in(&(Parts){.k = k}, k->body))
         return false;
     Arena *a = k->module->arena;
-    int calls, values = k->next_id;
+    int values = k->next_id;
     Parts p = {k, parts, NULL, ARENA_ARRAY(a, double, values), ARENA_ARRAY(a, double, values), ARENA_ARRAY(a, double, values),
-               ARENA_ARRAY(a, int64_t, values), ARENA_ARRAY(a, bool, values), ARENA_ARRAY(a, double, parts)};
-    double wait, work = count_calls(&p, &calls, &wait), whole = best(&p, k->body, calls);
-    if (!calls || (work + wait) / calls < least_work || whole / parts * gain >= work)
+               ARENA_ARRAY(a, int64_t, values), ARENA_ARRAY(a, bool, values), 0, ARENA_ARRAY(a, double, parts)};
+    double wait, work = count_calls(&p, &wait), whole = best(&p, k->body, p.calls);
+    if (!p.calls || (work + wait) / p.calls < least_work || whole / parts * gain >= work)
         return false;
     p.part = kernel_index(k, "part");
     cut_block(&p, k->body);

@@ -98,7 +98,7 @@ static void add(void *context, int part) { __atomic_add_fetch((int *)context + p
 
 static void stress(struct mlcc_threads *pool) {
     for (int i = 0; i < 4000; i++) {
-        int sum[3] = {0, 0, 0}, parts = i % 11;
+        int sum[3] = {0, 0, 0}, parts = i % 70;
         mlcc_threads_run(pool, add, sum, parts);
         if (sum[0] + sum[1] + sum[2] != parts * (parts + 1) / 2)
             exit(9);
