@@ -41,8 +41,9 @@ static bool align_second(Node *n, int64_t axis) {
         return true;
     }
     Value *covered = shape_of(n, "covered", x, axis), *shape = shape_of(n, "shape", y, 0);
-    Value *counts[] = {shape_of(n, "covered_rank", covered, 0), shape_of(n, "rank", shape, 0)};
-    Value *ends[] = {ints_before(n, "zero", 1, 1, &zero), value_before(n, "Sub", "missing", 2, counts)};
+    Value *covered_rank = shape_of(n, "covered_rank", covered, 0), *rank = shape_of(n, "rank", shape, 0);
+    Value *counts[] = {covered_rank, rank}, *none = ints_before(n, "zero", 1, 1, &zero);
+    Value *ends[] = {none, value_before(n, "Sub", "missing", 2, counts)};
     Value *pads = value_before(n, "Concat", "pads", 2, ends);
     put_int(pads->def, "axis", 0);
     Value *padding[] = {shape, pads, ints_before(n, "one", 0, 1, &one)};
@@ -85,7 +86,8 @@ static bool normalize_elements(Node *n) {
     Value *sum[] = {variance, scalar_like(n, "epsilon", attr_float(n, "epsilon", 1e-5f), variance)};
     Value *root = value_before(n, "Add", "variance", 2, sum);
     Value *centred[] = {x, mean};
-    Value *unit[] = {value_before(n, "Sub", "centred", 2, centred), value_before(n, "Sqrt", "deviation", 1, &root)};
+    Value *difference = value_before(n, "Sub", "centred", 2, centred);
+    Value *unit[] = {difference, value_before(n, "Sqrt", "deviation", 1, &root)};
     Value *scaled[] = {value_before(n, "Div", "normal", 2, unit), scale};
     Value *shifted[] = {value_before(n, "Mul", "scaled", 2, scaled), bias};
     become(n, "Add", 2, shifted);

@@ -46,7 +46,8 @@ static int64_t heads_of(const Node *n, const Value *x, const char *attribute) {
         return x->dim[1];
     int64_t heads = attr_int(n, attribute, 0);
     if (heads < 1 || x->dim[2] % heads) {
-        infer_error(n, "attribute \"%s\": %lld does not divide a size of %lld", attribute, (long long)heads, (long long)x->dim[2]);
+        infer_error(n, "attribute \"%s\": %lld does not divide a size of %lld", attribute, (long long)heads,
+                    (long long)x->dim[2]);
         return -1;
     }
     return heads;
@@ -158,10 +159,14 @@ static Value *allowed_keys(Attention *a) {
         query = node2(n, "Add", "query_places", query, offset);
         if (a->causal)
             allowed = node2(n, "LessOrEqual", "causal", place, query);
-        if (a->left >= 0)
-            allowed = both(n, allowed, node2(n, "LessOrEqual", "left", node2(n, "Sub", "first", query, ints_before(n, "left", 0, 1, &a->left)), place));
-        if (a->right >= 0)
-            allowed = both(n, allowed, node2(n, "LessOrEqual", "right", place, node2(n, "Add", "last", query, ints_before(n, "right", 0, 1, &a->right))));
+        if (a->left >= 0) {
+            Value *first = node2(n, "Sub", "first", query, ints_before(n, "left", 0, 1, &a->left));
+            allowed = both(n, allowed, node2(n, "LessOrEqual", "left", first, place));
+        }
+        if (a->right >= 0) {
+            Value *last = node2(n, "Add", "last", query, ints_before(n, "right", 0, 1, &a->right));
+            allowed = both(n, allowed, node2(n, "LessOrEqual", "right", place, last));
+        }
     }
     return lengths ? both(n, allowed, node2(n, "Less", "present", place, lengths)) : allowed;
 }
@@ -195,7 +200,8 @@ static Value *bias_of(Attention *a) {
     }
     if (!allowed)
         return mask;
-    Value *in[] = {allowed, mask ? mask : scalar_before(n, "zero", a->t, 0), scalar_before(n, "never", a->t, -INFINITY)};
+    Value *never = scalar_before(n, "never", a->t, -INFINITY);
+    Value *in[] = {allowed, mask ? mask : scalar_before(n, "zero", a->t, 0), never};
     return value_before(n, "Where", "bias", 3, in);
 }
 
@@ -241,8 +247,8 @@ static Value *weights_of(Attention *a, Value *scores, Value *bias) {
         return weights;
     const int64_t last = -1;
     Value *most = node2(n, "ReduceMax", "most", bias, ints_before(n, "last", 1, 1, &last));
-    Value *never = scalar_before(n, "never", a->t, -INFINITY);
-    Value *in[] = {node2(n, "Equal", "blind", most, never), scalar_before(n, "zero", a->t, 0), weights};
+    Value *never = scalar_before(n, "never", a->t, -INFINITY), *zero = scalar_before(n, "zero", a->t, 0);
+    Value *in[] = {node2(n, "Equal", "blind", most, never), zero, weights};
     return value_before(n, "Where", "weights", 3, in);
 }
 

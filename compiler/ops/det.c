@@ -16,7 +16,9 @@ typedef struct Matrix {
     int64_t size;
 } Matrix;
 
-static KIndex cell(Lower *l, const Matrix *m, KIndex row, KIndex column) { return kx_add(l->arena, kx_scale(l->arena, row, m->size), column); }
+static KIndex cell(Lower *l, const Matrix *m, KIndex row, KIndex column) {
+    return kx_add(l->arena, kx_scale(l->arena, row, m->size), column);
+}
 
 /* The row, from k on, with the largest element in column k. */
 static KIndex pivot_row(Lower *l, const Matrix *m, const KInstr *step, KValue *size, DType t) {
@@ -71,7 +73,8 @@ LOWER(lower_det) {
     KIndex at[GRAPH_MAX_RANK];
     for (int d = 0; d < y->rank; d++)
         at[d] = nest.idx[d];
-    KInstr *rows = lower_for(l, KLOOP_PARALLEL, "i", 0, m.size, 0, NULL), *columns = lower_for(l, KLOOP_PARALLEL, "j", 0, m.size, 0, NULL);
+    KInstr *rows = lower_for(l, KLOOP_PARALLEL, "i", 0, m.size, 0, NULL);
+    KInstr *columns = lower_for(l, KLOOP_PARALLEL, "j", 0, m.size, 0, NULL);
     at[y->rank] = lower_iv(l, rows);
     at[y->rank + 1] = lower_iv(l, columns);
     kb_store(b, m.at, cell(l, &m, at[y->rank], at[y->rank + 1]), lower_load(l, n, 0, at));

@@ -40,7 +40,8 @@ static bool check_loss(const Node *n, int *reduction) {
         if (target->dim[d] != x->dim[d ? d + 1 : 0])
             return infer_error(n, "scores and targets differ in axis %d of the targets", d);
     if (weight && (weight->dtype != x->dtype || weight->rank != 1 || weight->dim[0] != x->dim[1]))
-        return infer_error(n, "the weights must be one number of the scores' type for each of %lld classes", (long long)x->dim[1]);
+        return infer_error(n, "the weights must be one number of the scores' type for each of %lld classes",
+                           (long long)x->dim[1]);
     return true;
 }
 
@@ -62,7 +63,8 @@ static Value *likelihood_loss(Node *n, Value *x, int reduction) {
     Value *loss = value_before(n, "Neg", "loss", 1, &picked);
     Value *each = weight ? node2(n, "Gather", "weight", weight, target) : NULL;
     if (skip) {
-        Value *in[] = {skip, scalar_before(n, "no", n->in[0]->dtype, 0), each ? each : scalar_before(n, "one", n->in[0]->dtype, 1)};
+        Value *none = scalar_before(n, "no", n->in[0]->dtype, 0);
+        Value *in[] = {skip, none, each ? each : scalar_before(n, "one", n->in[0]->dtype, 1)};
         each = value_before(n, "Where", "weight", 3, in);
     }
     if (each)
@@ -191,9 +193,11 @@ INFER(infer_causal_conv) {
     if (activation)
         y = value_before(n, "Swish", "activated", 1, &y);
     int64_t length = n->in[0]->dim[2];
-    Value *last[] = {x, one_int(n, "from", length), one_int(n, "to", length + before), one_int(n, "axis", 2)};
-    if (n->nout > 1 && n->out[1])
+    if (n->nout > 1 && n->out[1]) {
+        Value *from = one_int(n, "from", length), *to = one_int(n, "to", length + before);
+        Value *last[] = {x, from, to, one_int(n, "axis", 2)};
         replace_output(n, 1, value_before(n, "Slice", "state", 4, last));
+    }
     finish(n, y);
     return true;
 }
@@ -221,10 +225,12 @@ bool expand_batch_training(Node *n) {
     Value *mean = node2(n, "ReduceMean", "mean", x, across);
     Value *centred = node2(n, "Sub", "centred", x, mean);
     Value *variance = node2(n, "ReduceMean", "variance", node2(n, "Mul", "square", centred, centred), across);
-    Value *statistics[] = {node2(n, "Squeeze", "batch_mean", mean, across), node2(n, "Squeeze", "batch_variance", variance, across)};
-    for (int i = 0; i < 2; i++)
-        if (i + 1 < n->nout && n->out[i + 1])
-            replace_output(n, i + 1, moved(n, i ? "running_variance" : "running_mean", n->in[3 + i], statistics[i]));
+    for (int i = 0; i < 2; i++) {
+        if (i + 1 >= n->nout || !n->out[i + 1])
+            continue;
+        Value *now = node2(n, "Squeeze", i ? "batch_variance" : "batch_mean", i ? variance : mean, across);
+        replace_output(n, i + 1, moved(n, i ? "running_variance" : "running_mean", n->in[3 + i], now));
+    }
     Value *shifted = node2(n, "Add", "shifted", variance,
                            scalar_before(n, "epsilon", x->dtype, (double)attr_float(n, "epsilon", 1e-5f)));
     Value *deviation = value_before(n, "Sqrt", "deviation", 1, &shifted);

@@ -42,7 +42,8 @@ static bool recurrence_of(const Node *n, Recurrence *r) {
         if (x->rank != 3 || x->dtype != n->in[0]->dtype || x->dim[0] != n->in[0]->dim[0] || x->dim[1] != n->in[0]->dim[1])
             return infer_error(n, "query, key and value must have rank 3, one type, batch and length");
         if (heads < 1 || x->dim[2] % heads)
-            return infer_error(n, "%lld heads do not divide %lld features of input %d", (long long)heads, (long long)x->dim[2], i);
+            return infer_error(n, "%lld heads do not divide %lld features of input %d", (long long)heads,
+                               (long long)x->dim[2], i);
     }
     r->batch = n->in[0]->dim[0];
     r->tokens = n->in[0]->dim[1];
@@ -55,13 +56,13 @@ static bool recurrence_of(const Node *n, Recurrence *r) {
 
 INFER(infer_linear_attention) {
     Recurrence r;
-    int64_t width;
+    int64_t width, cells;
     if (!infer_float(n, 0) || !recurrence_of(n, &r) || !check_gates(n, &r))
         return false;
     const int64_t state[] = {r.batch, r.kv_heads, r.size_k, r.size_v};
     if (r.past && (r.past->rank != 4 || memcmp(r.past->dim, state, sizeof state) || !infer_float(n, 3)))
         return infer_error(n, "past_state does not fit the heads");
-    if (__builtin_mul_overflow(r.heads, r.size_v, &width))
+    if (__builtin_mul_overflow(r.heads, r.size_v, &width) || !dims_count(4, state, &cells))
         return infer_error(n, "the output is too large");
     const int64_t dim[] = {r.batch, r.tokens, width};
     return infer_set(n, 0, n->in[0]->dtype, 3, dim) && infer_set(n, 1, r.past ? r.past->dtype : n->in[0]->dtype, 4, state);
@@ -105,7 +106,8 @@ static KValue *retrieved(const Head *h, int input, KIndex head, KIndex m) {
     KValue *sum = kb_float(&l->b, h->t, 0);
     KInstr *loop = lower_for(l, KLOOP_REDUCE, "i", 0, h->r->size_k, 1, &sum);
     KIndex i = lower_iv(l, loop);
-    KValue *next = kb_fma(&l->b, feature(h, input, head, h->r->size_k, i), kb_load(&l->b, h->state, cell(h, i, m)), kb_carried(loop, 0));
+    KValue *x = feature(h, input, head, h->r->size_k, i), *s = kb_load(&l->b, h->state, cell(h, i, m));
+    KValue *next = kb_fma(&l->b, x, s, kb_carried(loop, 0));
     kb_end_for(&l->b, loop, &next);
     return kb_result(loop, 0);
 }

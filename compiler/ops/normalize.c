@@ -289,7 +289,8 @@ static bool infer_groups(Node *n, int64_t groups) {
     const Value *x = n->in[0];
     if (!infer_float(n, 0) || !infer_one_type(n))
         return false;
-    if (x->rank < 2 || n->in[1]->rank != 1 || n->in[2]->rank != 1 || n->in[1]->dim[0] != x->dim[1] || n->in[2]->dim[0] != x->dim[1])
+    if (x->rank < 2 || n->in[1]->rank != 1 || n->in[2]->rank != 1 || n->in[1]->dim[0] != x->dim[1] ||
+        n->in[2]->dim[0] != x->dim[1])
         return infer_error(n, "scale and bias must have one element for each channel");
     if (groups < 0 || (x->dim[1] && (!groups || x->dim[1] % groups)))
         return infer_error(n, "%lld channels do not divide into %lld groups", (long long)x->dim[1], (long long)groups);

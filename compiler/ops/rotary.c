@@ -37,8 +37,9 @@ INFER(infer_rotary_embedding) {
         return infer_error(n, "position_ids must be one int64 for each of batch and sequence");
     for (int i = 1; i < 3; i++) {
         const Value *c = n->in[i];
-        bool fits = place ? c->rank == 2 && (c->dim[0] || !value_count(place)) : c->rank == 3 && c->dim[0] == r.batch && c->dim[1] == r.places;
-        if (!fits || c->dtype != n->in[0]->dtype || c->dim[c->rank - 1] != r.turned / 2 || !value_same_shape(c, n->in[1]))
+        bool by_place = c->rank == 2 && place && (c->dim[0] || !value_count(place));
+        bool each = c->rank == 3 && !place && c->dim[0] == r.batch && c->dim[1] == r.places;
+        if (!(by_place || each) || c->dtype != n->in[0]->dtype || c->dim[c->rank - 1] != r.turned / 2 || !value_same_shape(c, n->in[1]))
             return infer_error(n, "input %d does not fit the input's shape or type", i);
     }
     return infer_same(n);
@@ -70,8 +71,9 @@ LOWER(lower_rotary_embedding) {
     KIndex j = lower_iv(l, pair);
     angle[by_place ? 1 : 2] = j;
     bool interleaved = attr_int(n, "interleaved", 0) != 0;
-    feature(l, &r, at, interleaved ? kx_scale(l->arena, j, 2) : j, first);
-    feature(l, &r, at, interleaved ? kx_add_const(l->arena, kx_scale(l->arena, j, 2), 1) : kx_add_const(l->arena, j, r.turned / 2), second);
+    KIndex one = interleaved ? kx_scale(l->arena, j, 2) : j;
+    feature(l, &r, at, one, first);
+    feature(l, &r, at, kx_add_const(l->arena, one, interleaved ? 1 : r.turned / 2), second);
     KValue *x = lower_load(l, n, 0, first), *y = lower_load(l, n, 0, second);
     KValue *cosine = lower_load(l, n, 1, angle), *sine = lower_load(l, n, 2, angle);
     KValue *real = kb_binary(b, KOP_SUB, kb_binary(b, KOP_MUL, cosine, x), kb_binary(b, KOP_MUL, sine, y));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading images between their elements: AffineGrid, GridSample, DeformConv, RoiAlign. And Col2Im, which adds patches to an image. */
+/* Reading images between their elements: AffineGrid, GridSample, DeformConv, RoiAlign. And Col2Im, which adds patches
+ * to an image. */
 #include <math.h>
 #include <string.h>
 
@@ -146,8 +147,9 @@ static Taps taps_of(Lower *l, const Node *n, KValue *x, int64_t size, int mode, 
     if (mode == NEAREST)
         x = kb_math(b, KMATH_ROUND, x, NULL);
     if (padding == BORDER) {
-        KValue *first = number(l, x, 0), *last = number(l, x, (double)(size - 1)), *before = number(l, x, low), *behind = number(l, x, high);
-        KValue *within = kb_binary(b, KOP_AND, kb_binary(b, KOP_GE, x, before), kb_binary(b, KOP_LE, x, behind));
+        KValue *first = number(l, x, 0), *last = number(l, x, (double)(size - 1));
+        KValue *behind = kb_binary(b, KOP_GE, x, number(l, x, low));
+        KValue *within = kb_binary(b, KOP_AND, behind, kb_binary(b, KOP_LE, x, number(l, x, high)));
         KValue *clamped = kb_binary(b, KOP_MIN, kb_binary(b, KOP_MAX, x, first), last);
         x = mode == CUBIC ? kb_select(b, within, x, clamped) : clamped; /* the others see no difference */
     } else if (padding == REFLECTION) {
@@ -267,7 +269,8 @@ ELEMENT(element_deform_conv) {
     deform_read(n, &f);
     const Value *x = n->in[0], *k = n->in[1];
     const Window *w = &f.w;
-    int64_t out_per_group = k->dim[0] / f.group ? k->dim[0] / f.group : 1, per_offset = x->dim[1] / f.offset_group ? x->dim[1] / f.offset_group : 1;
+    int64_t out_per_group = k->dim[0] >= f.group ? k->dim[0] / f.group : 1;
+    int64_t per_offset = x->dim[1] >= f.offset_group ? x->dim[1] / f.offset_group : 1;
     KValue *sum = n->nin > 3 && n->in[3] ? lower_load(l, n, 3, idx + 1) : kb_float(b, lower_compute_type(x->dtype), 0);
     const int64_t trips[] = {k->dim[2], k->dim[3], k->dim[1]};
     KInstr *loop[3];
@@ -320,11 +323,13 @@ static const char *const roi_coordinates[] = {"half_pixel", "output_half_pixel"}
 INFER(infer_roi_align) {
     const Value *x = n->in[0], *rois = n->in[1], *which = n->in[2];
     int mode, coordinates;
-    int64_t height = attr_int(n, "output_height", 1), width = attr_int(n, "output_width", 1), ratio = attr_int(n, "sampling_ratio", 0);
+    int64_t height = attr_int(n, "output_height", 1), width = attr_int(n, "output_width", 1);
+    int64_t ratio = attr_int(n, "sampling_ratio", 0);
     if (!infer_float(n, 0) || !infer_indices(n, 2) || !infer_choice(n, "mode", roi_modes, 2, &mode) ||
         !infer_choice(n, "coordinate_transformation_mode", roi_coordinates, 2, &coordinates))
         return false;
-    if (x->rank != 4 || rois->dtype != x->dtype || rois->rank != 2 || rois->dim[1] != 4 || which->rank != 1 || which->dim[0] != rois->dim[0])
+    if (x->rank != 4 || rois->dtype != x->dtype || rois->rank != 2 || rois->dim[1] != 4 || which->rank != 1 ||
+        which->dim[0] != rois->dim[0])
         return infer_error(n, "the input must be images, with four coordinates and an image's number for each region");
     if (height < 1 || width < 1 || height > INT32_MAX || width > INT32_MAX || ratio < 0 || ratio > INT32_MAX)
         return infer_error(n, "the output size or sampling ratio is out of range");
@@ -366,7 +371,8 @@ static Taps sample_taps(Lower *l, const Span *s, KValue *i, int64_t size) {
     Taps t = {.n = 2};
     KValue *centre = add(l, kb_cast(b, i, s->step->type.dtype), number(l, s->step, 0.5));
     KValue *x = kb_fma(b, centre, s->step, s->start), *zero = number(l, x, 0);
-    KValue *inside = kb_binary(b, KOP_AND, kb_binary(b, KOP_GE, x, number(l, x, -1)), kb_binary(b, KOP_LE, x, number(l, x, (double)size)));
+    KValue *inside = kb_binary(b, KOP_LE, x, number(l, x, (double)size));
+    inside = kb_binary(b, KOP_AND, kb_binary(b, KOP_GE, x, number(l, x, -1)), inside);
     x = kb_binary(b, KOP_MIN, kb_binary(b, KOP_MAX, x, zero), number(l, x, (double)(size - 1)));
     KValue *whole = floor_of(l, x), *part = sub(l, x, whole), *last = kb_int(b, DT_INDEX, size - 1);
     KValue *at = kb_cast(b, kb_cast(b, whole, DT_I32), DT_INDEX);
@@ -425,7 +431,8 @@ static bool col2im_window(const Node *n, Window *w) {
         return false;
     for (int d = 0; d < count; d++) {
         if (image[d] < 0 || image[d] > INT32_MAX || block[d] < 1 || block[d] > INT32_MAX)
-            return infer_error(n, "axis %d of the image or block has size %lld or %lld", d, (long long)image[d], (long long)block[d]);
+            return infer_error(n, "axis %d of the image or block has size %lld or %lld", d, (long long)image[d],
+                               (long long)block[d]);
         w->out[d] = image[d];
         w->kernel[d] = block[d];
         w->before[d] = pads[d];
@@ -441,7 +448,8 @@ INFER(infer_col2im) {
     int64_t dim[GRAPH_MAX_RANK], patch, places;
     if (!infer_numeric(n, 0) || !col2im_window(n, &w))
         return false;
-    if (x->rank != 3 || !dims_count(w.n, w.kernel, &patch) || !dims_count(w.n, w.in, &places) || x->dim[1] % patch || x->dim[2] != places)
+    if (x->rank != 3 || !dims_count(w.n, w.kernel, &patch) || !dims_count(w.n, w.in, &places) || x->dim[1] % patch ||
+        x->dim[2] != places)
         return infer_error(n, "the input must have the elements of all patches in axis 1 and the places of patches in axis 2");
     dim[0] = x->dim[0];
     dim[1] = x->dim[1] / patch;
@@ -462,7 +470,8 @@ ELEMENT(element_col2im) {
         sum = kb_carried(loop[d], 0);
         KIndex tap = lower_iv(l, loop[d]);
         KIndex reach = kx_add_const(a, kx_sub(a, idx[d + 2], kx_scale(a, tap, w.dilation[d])), w.before[d]);
-        KValue *place = kx_value(b, kx_div(b, reach, w.stride[d])), *zero = kb_int(b, DT_INDEX, 0), *size = kb_int(b, DT_INDEX, w.in[d]);
+        KValue *zero = kb_int(b, DT_INDEX, 0), *size = kb_int(b, DT_INDEX, w.in[d]);
+        KValue *place = kx_value(b, kx_div(b, reach, w.stride[d]));
         KValue *whole = kb_binary(b, KOP_EQ, kx_value(b, kx_rem(b, reach, w.stride[d])), zero);
         KValue *within = kb_binary(b, KOP_AND, kb_binary(b, KOP_GE, place, zero), kb_binary(b, KOP_LT, place, size));
         inside = kb_binary(b, KOP_AND, inside, kb_binary(b, KOP_AND, whole, within));

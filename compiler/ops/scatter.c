@@ -44,9 +44,13 @@ static KIndex place(Lower *l, const Board *s, const KIndex *idx) {
     return at;
 }
 
-static KValue *board_load(Lower *l, const Board *s, KIndex at) { return kb_cast(&l->b, kb_load(&l->b, s->at, at), lower_compute_type(s->t)); }
+static KValue *board_load(Lower *l, const Board *s, KIndex at) {
+    return kb_cast(&l->b, kb_load(&l->b, s->at, at), lower_compute_type(s->t));
+}
 
-static void board_store(Lower *l, const Board *s, KIndex at, KValue *x) { kb_store(&l->b, s->at, at, kb_cast(&l->b, x, s->t)); }
+static void board_store(Lower *l, const Board *s, KIndex at, KValue *x) {
+    kb_store(&l->b, s->at, at, kb_cast(&l->b, x, s->t));
+}
 
 static void copy_input(Lower *l, const Node *n, const Board *s) {
     LoopNest nest = lower_loops(l, s->rank, s->dim, NULL);
@@ -220,7 +224,8 @@ LOWER(lower_max_unpool) {
     for (int d = 0; d < x->rank; d++) {
         if (y->dim[d] == dim[d])
             continue;
-        KValue *size = kb_int(b, DT_INDEX, dim[d]), *last = kb_int(b, DT_INDEX, dim[d] ? dim[d] - 1 : 0), *at = kx_value(b, nest.idx[d]);
+        KValue *size = kb_int(b, DT_INDEX, dim[d]), *last = kb_int(b, DT_INDEX, dim[d] ? dim[d] - 1 : 0);
+        KValue *at = kx_value(b, nest.idx[d]);
         inside = kb_binary(b, KOP_AND, inside, kb_binary(b, KOP_LT, at, size));
         idx[d] = kx_var(l->arena, kb_binary(b, KOP_MIN, at, last));
     }
