@@ -34,6 +34,7 @@ static const struct Key {
     {"fma", FLAG, false, offsetof(Target, fma), 0, 0},
     {"float32", FLAG, false, offsetof(Target, float32), 0, 0},
     {"float64", FLAG, false, offsetof(Target, float64), 0, 0},
+    {"dot", FLAG, true, offsetof(Target, dot), 0, 0},
     {"fma_per_cycle", NUMBER, false, offsetof(Target, fma_per_cycle), 1, 16},
     {"fma_latency", NUMBER, false, offsetof(Target, fma_latency), 1, 64},
     {"l1", NUMBER, false, offsetof(Target, l1), 0, 1 << 30},

@@ -37,7 +37,10 @@ static void describe_x86(Target *t) {
     t->fma = fma;
     t->vector_bits = wide && fma ? 512 : avx2 ? 256 : 128;
     t->vector_registers = t->vector_bits == 512 ? 32 : 16;
-    t->c_guard = t->vector_bits == 512 ? "defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && defined(__AVX512DQ__)"
+    t->dot = t->vector_bits == 512 && has(t->features, "+avx512vnni");
+    t->c_guard = t->dot                ? "defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && "
+                                         "defined(__AVX512VNNI__)"
+                 : t->vector_bits == 512 ? "defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && defined(__AVX512DQ__)"
                  : avx2                ? "defined(__AVX2__) && defined(__FMA__)"
                                        : "defined(__SSE2__)";
 }

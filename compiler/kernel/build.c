@@ -261,6 +261,11 @@ KValue *kb_fma(KBuilder *b, KValue *x, KValue *y, KValue *z) {
     return insert1(b, KOP_FMA, 3, (KValue *[]){x, y, z}, x->type);
 }
 
+KValue *kb_dot(KBuilder *b, KValue *x, KValue *y, KValue *z) {
+    assert(z->type.dtype == DT_I32);
+    return insert1(b, KOP_DOT, 3, (KValue *[]){x, y, z}, z->type);
+}
+
 KValue *kb_select(KBuilder *b, KValue *cond, KValue *x, KValue *y) {
     assert(cond->type.dtype == DT_BOOL && cond->type.lanes == x->type.lanes);
     assert(x->type.dtype == y->type.dtype && x->type.lanes == y->type.lanes);
@@ -283,8 +288,9 @@ KValue *kb_cast(KBuilder *b, KValue *x, DType to) {
 }
 
 KValue *kb_bitcast(KBuilder *b, KValue *x, DType to) {
-    assert(dtype_bits(x->type.dtype) == dtype_bits(to));
-    return x->type.dtype == to ? x : insert1(b, KOP_BITCAST, 1, &x, (KType){to, x->type.lanes});
+    int bits = dtype_bits(x->type.dtype) * x->type.lanes;
+    assert(bits % dtype_bits(to) == 0);
+    return x->type.dtype == to ? x : insert1(b, KOP_BITCAST, 1, &x, (KType){to, bits / dtype_bits(to)});
 }
 
 KValue *kb_splat(KBuilder *b, KValue *x, int lanes) {

@@ -47,6 +47,9 @@ static void count_instr(const KInstr *i, double times, KCount *c) {
     case KOP_FMA:
         c->fmas += times * lanes;
         break;
+    case KOP_DOT:
+        c->fmas += times * 4 * lanes;
+        break;
     case KOP_LOAD:
         c->load_bytes += times * lanes * dtype_size(i->mem.param->dtype);
         break;

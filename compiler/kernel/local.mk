@@ -4,6 +4,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/build.c \
 	compiler/kernel/choice.c \
 	compiler/kernel/count.c \
+	compiler/kernel/dot.c \
 	compiler/kernel/fold.c \
 	compiler/kernel/fold.h \
 	compiler/kernel/kernel.h \

@@ -13,6 +13,7 @@ typedef struct Target {
     int vector_registers;
     bool fma;             /* fused multiply-add in hardware for float32 */
     bool float32, float64; /* in hardware */
+    bool dot;             /* x86 VNNI: dot products of four bytes, unsigned times signed, with 512, 256 and 128 bits */
     int fma_per_cycle, fma_latency; /* vector instructions issued a cycle; cycles */
     int l1, l2;           /* data caches in bytes; 0: none */
     const char *c_guard;  /* preprocessor condition under which the vector form compiles; "" for plain C99 only */

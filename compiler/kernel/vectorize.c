@@ -98,8 +98,9 @@ static bool even_step(Lanes *l, const KInstr *i, KIndex *first, int64_t *step) {
 static void load(Lanes *l, const KInstr *i) {
     KIndex first;
     int64_t step;
-    if (even_step(l, i, &first, &step))
-        kmap_set(&l->vector, i->result[0], kb_load_vector(&l->b, i->mem.param, first, l->n, step));
+    int each = i->result[0]->type.lanes; /* several elements for one lane are bytes of a word, one behind the other */
+    if (even_step(l, i, &first, &step) && (each == 1 || (step == each && i->mem.lane_stride == 1)))
+        kmap_set(&l->vector, i->result[0], kb_load_vector(&l->b, i->mem.param, first, l->n * each, each == 1 ? step : 1));
     else
         one_by_one(l, i);
 }
@@ -121,6 +122,7 @@ static KValue *widened(Lanes *l, const KInstr *i) {
     switch (i->op) {
     case KOP_CALL: return kb_call(&l->b, kernel_func_lanes(l->b.module, i->func, l->n), i->nargs, a);
     case KOP_FMA: return kb_fma(&l->b, a[0], a[1], a[2]);
+    case KOP_DOT: return kb_dot(&l->b, a[0], a[1], a[2]);
     case KOP_SELECT: return kb_select(&l->b, a[0], a[1], a[2]);
     case KOP_CAST: return kb_cast(&l->b, a[0], to);
     case KOP_BITCAST: return kb_bitcast(&l->b, a[0], to);
@@ -213,7 +215,7 @@ static bool is_wide_type(KType t) {
     case DT_F32:
     case DT_I32:
     case DT_U8:
-    case DT_I8:
+    case DT_I8: return t.lanes == 1 || t.lanes == 4;
     case DT_U16:
     case DT_I16:
     case DT_BOOL:
@@ -222,8 +224,21 @@ static bool is_wide_type(KType t) {
     }
 }
 
+/* Four bytes are only read, and only to become a word. */
+static bool is_bytes_elsewhere(const KInstr *i) {
+    for (int r = 0; r < i->nresults; r++)
+        if (i->result[r]->type.lanes > 1 && i->op != KOP_LOAD)
+            return true;
+    for (int a = 0; a < i->nargs; a++)
+        if (i->arg[a]->type.lanes > 1 && (i->op != KOP_BITCAST || i->result[0]->type.lanes > 1))
+            return true;
+    return false;
+}
+
 static bool can_widen(const bool *v, const KBlock *block) {
     for (const KInstr *i = block->first; i; i = i->next) {
+        if (is_bytes_elsewhere(i))
+            return false;
         for (int r = 0; r < i->nresults; r++)
             if (v[i->result[r]->id] && !is_wide_type(i->result[r]->type))
                 return false;

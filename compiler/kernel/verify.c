@@ -251,7 +251,7 @@ static bool check_call(Check *c, const KInstr *i) {
 /* --- loops --- */
 
 static bool accumulates(KOp op) {
-    return op == KOP_ADD || op == KOP_FMA || op == KOP_MUL || op == KOP_MIN || op == KOP_MAX;
+    return op == KOP_ADD || op == KOP_FMA || op == KOP_DOT || op == KOP_MUL || op == KOP_MIN || op == KOP_MAX;
 }
 
 static bool trace_block(Check *c, Chain *chain, const KInstr *loop, const KBlock *b);
@@ -275,14 +275,15 @@ static bool trace_pass(Check *c, Chain *chain, const KInstr *i, const KValue *fr
 }
 
 static bool trace_accumulate(Check *c, Chain *chain, const KInstr *i) {
-    KOp op = i->op == KOP_FMA ? KOP_ADD : i->op;
+    bool product = i->op == KOP_FMA || i->op == KOP_DOT;
+    KOp op = product ? KOP_ADD : i->op;
     int n = 0;
     Chain from = {0};
     for (int k = 0; k < i->nargs; k++) {
         Chain x = chain[i->arg[k]->id];
         if (!x.accumulator)
             continue;
-        if (i->op == KOP_FMA && k < 2)
+        if (product && k < 2)
             return untouched(c, chain, i, i->arg[k]);
         from = x;
         n++;
@@ -437,6 +438,10 @@ static bool check_kind(Check *c, const KInstr *i) {
         if (!same_type(i->result[0]->type, (KType){DT_INDEX, 1}))
             return fail(c, i, "the result is no scalar index");
         return check_index(c, i, i->mem.at);
+    case KOP_DOT:
+        if (i->result[0]->type.dtype != DT_I32 || !arguments_equal(i, 0) || !same_type(i->result[0]->type, i->arg[0]->type))
+            return fail(c, i, "the types differ");
+        return true;
     case KOP_SELECT:
         if (i->arg[0]->type.dtype != DT_BOOL || i->arg[0]->type.lanes != i->arg[1]->type.lanes ||
             !arguments_equal(i, 1) || !same_type(i->result[0]->type, i->arg[1]->type))

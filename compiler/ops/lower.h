@@ -14,6 +14,7 @@ struct Lower {
     KKernel *kernel;
     const Graph *graph;
     Arena *arena;
+    bool unsigned_bytes;
     struct LowerState *state; /* lower.c's own */
 };
 
@@ -48,7 +49,8 @@ KParam *lower_scratch(Lower *l, DType t, int64_t count);
 /* A constant table made by the compiler (coefficients, trees), count elements of host data, copied. */
 KParam *lower_table(Lower *l, const char *name, DType t, int64_t count, const void *data);
 
-/* Lowers a planned graph (groups, storage and arena offsets set) to a module. Never fails: infer has checked all. */
-KModule *lower_graph(const Graph *g, Arena *a);
+/* Lowers a planned graph (groups, storage and arena offsets set) to a module. Never fails: infer has checked all.
+ * unsigned_bytes: products of bytes should take the left operand as unsigned, since the machine multiplies so. */
+KModule *lower_graph(const Graph *g, Arena *a, bool unsigned_bytes);
 
 #endif

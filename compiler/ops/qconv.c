@@ -105,7 +105,7 @@ static int32_t sum_of_class(const Window *w, const Classes *c, int64_t class, co
 /* Whether the zero point can be taken out of the sum by a table no larger than the weights. */
 static bool plan_classes(const Node *n, const Inputs *in, const Window *w, Classes *c, int64_t *count, int64_t *taps) {
     const Value *k = n->in[in->weight];
-    if (!value_is_const(k) || !value_is_const(n->in[in->zero]) || value_count(n->in[in->zero]) != 1 || !quant_is_zero(n, in->weight_zero) ||
+    if (!value_is_const(k) || !quant_has(n, in->zero) || !value_is_const(n->in[in->zero]) || value_count(n->in[in->zero]) != 1 || !quant_is_zero(n, in->weight_zero) ||
         (quant_has(n, in->bias) && !value_is_const(n->in[in->bias])))
         return false;
     *count = *taps = 1;
@@ -121,9 +121,9 @@ static bool plan_classes(const Node *n, const Inputs *in, const Window *w, Class
 
 /* bias - zero point * sum of the weights inside, by class and channel. */
 static KValue *start_from_table(Lower *l, const Node *n, const Inputs *in, const Window *w, const Classes *c, int64_t count, int64_t taps,
-                                const KIndex *idx) {
+                                bool raised, const KIndex *idx) {
     const Value *k = n->in[in->weight];
-    uint32_t zero = (uint32_t)const_int(n->in[in->zero], 0);
+    uint32_t zero = (uint32_t)const_int(n->in[in->zero], 0) + (raised ? 128u : 0);
     int32_t *by_tap = sums_by_tap(l->arena, k, taps), *table = ARENA_ARRAY(l->arena, int32_t, count * k->dim[0]);
     for (int64_t class = 0; class < count; class++)
         for (int64_t o = 0; o < k->dim[0]; o++) {
@@ -144,10 +144,14 @@ static KValue *convolve(Lower *l, const Node *n, const Inputs *in, const KIndex 
     const Value *k = n->in[in->weight];
     KBuilder *b = &l->b;
     window_conv(n, k, &w, &group);
-    KValue *zero = kb_int(b, DT_I32, 0), *weight_zero = quant_param(l, n, in->weight_zero, idx[1], DT_I32), *sum;
-    if (!quant_is_zero(n, in->zero) && plan_classes(n, in, &w, classes, &count, &taps)) {
-        sum = start_from_table(l, n, in, &w, classes, count, taps, idx);
+    KValue *zero = kb_int(b, DT_I32, 0), *weight_zero = zero, *sum;
+    if (!quant_is_zero(n, in->weight_zero))
+        weight_zero = quant_param(l, n, in->weight_zero, idx[1], DT_I32);
+    bool raised = l->unsigned_bytes && n->in[0]->dtype == DT_I8;
+    if ((raised || !quant_is_zero(n, in->zero)) && plan_classes(n, in, &w, classes, &count, &taps)) {
+        sum = start_from_table(l, n, in, &w, classes, count, taps, raised, idx);
     } else {
+        raised = false;
         zero = quant_param(l, n, in->zero, NULL, DT_I32);
         sum = quant_has(n, in->bias) ? lower_load(l, n, in->bias, idx + 1) : kb_int(b, DT_I32, 0);
     }
@@ -161,7 +165,8 @@ static KValue *convolve(Lower *l, const Node *n, const Inputs *in, const KIndex 
     memcpy(weight + 2, loops.k, (size_t)w.n * sizeof *at);
     at[1] = kx_add(l->arena, first, lower_iv(l, channels));
     weight[1] = lower_iv(l, channels);
-    KValue *x = quant_centred(l, lower_load(l, n, 0, at), zero), *y = quant_centred(l, lower_load(l, n, in->weight, weight), weight_zero);
+    KValue *element = lower_load(l, n, 0, at);
+    KValue *x = quant_centred(l, raised ? quant_unsigned(l, element) : element, zero), *y = quant_centred(l, lower_load(l, n, in->weight, weight), weight_zero);
     KValue *next = kb_fma(b, x, y, kb_carried(channels, 0));
     kb_end_for(b, channels, &next);
     window_close(l, &loops, channels->result, &sum);

@@ -77,6 +77,10 @@ KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel
     return kb_load(&l->b, lower_table(l, arena_printf(l->arena, "%s_ratio", n->name), DT_F32, count, table), channel);
 }
 
+KValue *quant_unsigned(Lower *l, KValue *element) {
+    return kb_bitcast(&l->b, kb_binary(&l->b, KOP_XOR, element, kb_int(&l->b, DT_I8, INT8_MIN)), DT_U8);
+}
+
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero) {
     return kb_binary(&l->b, KOP_SUB, kb_cast(&l->b, element, DT_I32), zero);
 }

@@ -19,6 +19,8 @@ KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t);
 float quant_ratio_of(const Node *n, int x, int w, int y, int64_t i);
 KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel);
 /* (element - zero point) of input i as I32. */
+/* A signed byte as an unsigned one, 128 more. */
+KValue *quant_unsigned(Lower *l, KValue *element);
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero);
 /* The F32 x rounded half to even, plus the zero point (I32), saturated to a type of 8 or 16 bits. */
 KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to);

@@ -126,7 +126,7 @@ static KModule *lower_cone(Graph *cone) {
     pass_layout(cone, NULL);
     pass_storage(cone);
     pass_plan(cone);
-    return lower_graph(cone, cone->arena);
+    return lower_graph(cone, cone->arena, false);
 }
 
 static double work_of(const KModule *m) {

@@ -242,6 +242,7 @@ static const char *scalar_text(Printer *p, const KInstr *i) {
         if (t == DT_BOOL)
             return arena_printf(p->arena, "(uint8_t)!%s", operand(p, i, 0));
         return arena_printf(p->arena, "(%s)~%s", dtype_c(t), operand(p, i, 0));
+    case KOP_DOT:
     case KOP_ABS:
     case KOP_SQRT: return call_helper(p, kop_info[i->op].name, i, i->result[0]->type, DT_NONE);
     case KOP_SELECT:

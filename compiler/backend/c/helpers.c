@@ -155,9 +155,36 @@ static void half_conversions(Helpers *h, const char *name, DType to, DType from)
                      "    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);\n}\n", name);
 }
 
-static void scalar_bitcast(StrBuf *o, const char *name, DType to, DType from) {
-    sb_printf(o, "static MLCC_INLINE %s %s(%s x) {\n    %s y;\n    memcpy(&y, &x, sizeof y);\n    return y;\n}\n", dtype_c(to), name,
-              dtype_c(from), dtype_c(to));
+/* What a BITCAST to t comes from. */
+static const char *bitcast_source(Helpers *h, KType t, DType from) {
+    int lanes = t.lanes * lane_bytes(t.dtype) / lane_bytes(from);
+    return lanes == 1 ? dtype_c(from) : c_type(h, (KType){from, lanes});
+}
+
+static void scalar_bitcast(Helpers *h, const char *name, DType to, DType from) {
+    const char *source = bitcast_source(h, (KType){to, 1}, from);
+    sb_printf(&h->text, "static MLCC_INLINE %s %s(%s x) {\n    %s y;\n    memcpy(&y, &x, sizeof y);\n    return y;\n}\n", dtype_c(to),
+              name, source, dtype_c(to));
+}
+
+/* Dot products of four bytes; x86 has the instruction. */
+static void dot_helper(Helpers *h, const char *name, KType t) {
+    static const char *const form[] = {[4] = "_mm_dpbusd_epi32", [8] = "_mm256_dpbusd_epi32", [16] = "_mm512_dpbusd_epi32"};
+    static const char *const wide[] = {[4] = "__m128i", [8] = "__m256i", [16] = "__m512i"};
+    const char *v = c_type(h, t), *x = t.lanes == 1 ? "" : "[i]";
+    bool intrinsic = t.lanes == 4 || t.lanes == 8 || t.lanes == 16;
+    sb_printf(&h->text, "static MLCC_INLINE %s %s(%s x, %s y, %s z) {\n", v, name, v, v, v);
+    if (intrinsic)
+        sb_printf(&h->text, "#if defined(__AVX512VNNI__) && defined(__AVX512VL__)\n    return (%s)%s((%s)z, (%s)x, (%s)y);\n#else\n", v,
+                  form[t.lanes], wide[t.lanes], wide[t.lanes], wide[t.lanes]);
+    const char *indent = t.lanes == 1 ? "    " : "        ";
+    if (t.lanes > 1)
+        sb_printf(&h->text, "    for (int i = 0; i < %d; i++)\n", t.lanes);
+    sb_printf(&h->text, "%sfor (int k = 0; k < 32; k += 8)\n", indent);
+    sb_printf(&h->text,
+              "%s    z%s = (int32_t)((uint32_t)z%s + (uint32_t)((int32_t)((uint32_t)x%s >> k & 255u) * (int8_t)((uint32_t)y%s >> k & 255u)));\n",
+              indent, x, x, x, x);
+    sb_printf(&h->text, "    return z;\n%s}\n", intrinsic ? "#endif\n" : "");
 }
 
 /* Correctly rounded square root: the instruction where there is one, else digit by digit. */
@@ -203,7 +230,7 @@ static void scalar_helper(Helpers *h, const char *family, const char *name, KTyp
     if (!strcmp(family, "cast"))
         scalar_cast(h, name, t.dtype, from);
     else if (!strcmp(family, "bitcast"))
-        scalar_bitcast(o, name, t.dtype, from);
+        scalar_bitcast(h, name, t.dtype, from);
     else if (!strcmp(family, "abs"))
         scalar_abs(o, name, t.dtype);
     else if (!strcmp(family, "sqrt"))
@@ -437,7 +464,7 @@ static void vector_helper(Helpers *h, const char *family, const char *name, KTyp
     else if (!strcmp(family, "cast"))
         vector_cast(h, name, t, from);
     else if (!strcmp(family, "bitcast")) {
-        open_vector(h, c_type(h, t), name, arena_printf(h->arena, "%s x", c_type(h, (KType){from, t.lanes})));
+        open_vector(h, c_type(h, t), name, arena_printf(h->arena, "%s x", bitcast_source(h, t, from)));
         sb_printf(&h->text, "    return (%s)x;\n}\n", c_type(h, t));
     } else if (!strncmp(family, "reduce_", 7))
         vector_reduce(h, family, name, t);
@@ -454,7 +481,9 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
         name = arena_printf(h->arena, "%s_%s", name, dtype_name(from));
     if (!first_time(h, name))
         return name;
-    if (t.lanes == 1)
+    if (!strcmp(family, "dot"))
+        dot_helper(h, name, t);
+    else if (t.lanes == 1)
         scalar_helper(h, family, name, t, from);
     else
         vector_helper(h, family, name, t, from);

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sums of products of bytes become dot products of four where the machine has them: the constant operand is stored anew,
+ * four iterations of the sum side by side, so that a vector of outputs finds its words in one piece. */
+#include "kernel/rewrite.h"
+#include "kernel/schedule.h"
+
+/* for c in 0..depth: sum += x[.. + c] * w[.. + stride * c + ..], x unsigned and w signed bytes, w constant. */
+typedef struct DotLoop {
+    KKernel *kernel;
+    KInstr *loop, *load_x, *load_w, *fma;
+    bool flips; /* x is stored signed; its sign bit is flipped on the way */
+    int64_t depth, stride;
+} DotLoop;
+
+static const KInstr *through_cast(const KValue *v) {
+    const KInstr *i = v->def;
+    return i && i->op == KOP_CAST && i->arg[0]->def ? i->arg[0]->def : NULL;
+}
+
+static bool match_x(DotLoop *d, const KValue *v) {
+    const KInstr *i = through_cast(v);
+    int64_t c;
+    if (i && i->op == KOP_BITCAST && i->result[0]->type.dtype == DT_U8 && i->arg[0]->def && i->arg[0]->def->op == KOP_XOR) {
+        const KInstr *flip = i->arg[0]->def, *bit = flip->arg[1]->def;
+        if (!bit || bit->op != KOP_CONST || bit->imm.i != INT8_MIN)
+            return false;
+        d->flips = true;
+        i = flip->arg[0]->def;
+    }
+    if (!i || i->op != KOP_LOAD || i->mem.param->dtype != (d->flips ? DT_I8 : DT_U8))
+        return false;
+    d->load_x = (KInstr *)i;
+    c = kx_coef(i->mem.at, kb_iv(d->loop));
+    return c == 1 && i->result[0]->type.lanes == 1;
+}
+
+/* What is not a multiple of the block (all depth iterations of all outputs) lies within one row of outputs. */
+static bool match_w(DotLoop *d, const KValue *v) {
+    const KInstr *i = through_cast(v);
+    if (!i || i->op != KOP_LOAD || i->mem.param->dtype != DT_I8 || i->mem.param->written || i->result[0]->type.lanes != 1)
+        return false;
+    d->load_w = (KInstr *)i;
+    d->stride = kx_coef(i->mem.at, kb_iv(d->loop));
+    if (d->stride < 2)
+        return false;
+    int64_t block = d->stride * d->depth, most = i->mem.at->base % block, lo, hi;
+    for (int k = 0; k < i->mem.at->n; k++) {
+        const KTerm *t = &i->mem.at->term[k];
+        if (t->var == kb_iv(d->loop) || t->coef % block == 0)
+            continue;
+        if (t->coef < 0 || !kernel_value_range(t->var, &lo, &hi) || lo < 0)
+            return false;
+        most += t->coef * hi;
+    }
+    return i->mem.at->base >= 0 && most < d->stride;
+}
+
+static bool match(KKernel *k, KInstr *loop, DotLoop *d) {
+    int64_t lo, hi;
+    *d = (DotLoop){.kernel = k, .loop = loop};
+    if (loop->op != KOP_FOR || loop->loop != KLOOP_REDUCE || loop->nresults != 1 || loop->step != 1 ||
+        !kloop_bounds(loop, &lo, &hi, NULL) || lo || hi < 4 || hi % 4)
+        return false;
+    d->depth = hi;
+    int work = 0;
+    for (const KInstr *i = loop->block[0]->first; i; i = i->next) {
+        if (i->block[0])
+            return false;
+        work += i->op == KOP_FMA || i->op == KOP_LOAD;
+    }
+    d->fma = loop->block[0]->last->arg[0]->def;
+    return work == 3 && d->fma && d->fma->op == KOP_FMA && d->fma->arg[2] == kb_carried(loop, 0) &&
+           d->fma->result[0]->type.dtype == DT_I32 && match_x(d, d->fma->arg[0]) && match_w(d, d->fma->arg[1]);
+}
+
+typedef VEC(DotLoop) DotLoops;
+
+static void collect(Arena *a, KKernel *k, KBlock *b, DotLoops *all) {
+    for (KInstr *i = b->first; i; i = i->next) {
+        DotLoop d;
+        if (match(k, i, &d))
+            VEC_PUSH(a, all, d);
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                collect(a, k, i->block[n], all);
+    }
+}
+
+static int count_loads(const KBlock *b, const KParam *p) {
+    int count = 0;
+    for (const KInstr *i = b->first; i; i = i->next) {
+        count += i->op == KOP_LOAD && i->mem.param == p;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                count += count_loads(i->block[n], p);
+    }
+    return count;
+}
+
+/* --- the constant in its new order --- */
+
+/* The axis of the data that counts the iterations: all behind it make up one row of outputs. */
+static int depth_axis(const KData *data, int64_t depth, int64_t stride) {
+    int64_t row = 1;
+    for (int d = data->rank - 1; d >= 0; d--) {
+        if (row == stride)
+            return data->dim[d] == depth ? d : -1;
+        row *= data->dim[d];
+    }
+    return -1;
+}
+
+static KData interleaved(Arena *a, const KData *old, int axis) {
+    int64_t *dim = ARENA_ARRAY(a, int64_t, old->rank + 1), *stride = ARENA_ARRAY(a, int64_t, old->rank + 1);
+    for (int d = 0; d < old->rank; d++) {
+        dim[d] = d == axis ? old->dim[d] / 4 : old->dim[d];
+        stride[d] = d == axis ? old->stride[d] * 4 : old->stride[d];
+    }
+    dim[old->rank] = 4;
+    stride[old->rank] = old->stride[axis];
+    return (KData){old->bytes, old->rank + 1, dim, stride};
+}
+
+/* Whether every call gives the operand a whole constant of the right form that nothing else reads. */
+static bool may_reorder(const KModule *m, const DotLoop *d) {
+    int w = d->load_w->mem.param->index;
+    if (count_loads(d->kernel->body, d->load_w->mem.param) != 1)
+        return false;
+    for (int i = 0; i < m->calls.len; i++) {
+        const KCall *c = &m->calls.data[i];
+        if (c->kernel != d->kernel)
+            continue;
+        const KBuffer *b = c->arg[w].buffer;
+        if (b->kind != KBUF_CONST || c->arg[w].offset || b->count % (d->depth * d->stride) || depth_axis(&b->data, d->depth, d->stride) < 0)
+            return false;
+        for (int j = 0; j < m->calls.len; j++)
+            for (int k = 0; k < m->calls.data[j].kernel->params.len; k++)
+                if (m->calls.data[j].arg[k].buffer == b && (m->calls.data[j].kernel != d->kernel || k != w))
+                    return false;
+    }
+    return true;
+}
+
+static void reorder(const KModule *m, const DotLoop *d) {
+    bool *done = ARENA_ARRAY(m->arena, bool, m->buffers.len);
+    for (int i = 0; i < m->calls.len; i++) {
+        if (m->calls.data[i].kernel != d->kernel)
+            continue;
+        KBuffer *b = m->calls.data[i].arg[d->load_w->mem.param->index].buffer;
+        if (!done[b->index])
+            b->data = interleaved(m->arena, &b->data, depth_axis(&b->data, d->depth, d->stride));
+        done[b->index] = true;
+    }
+}
+
+/* --- the loop --- */
+
+/* The operand's address at iteration c, a multiple of 4. */
+static KIndex new_address(Arena *a, const DotLoop *d, KValue *c) {
+    KIndex old = d->load_w->mem.at;
+    int64_t block = d->stride * d->depth, within = old->base % block;
+    KIndex at = kx_add_const(a, kx_scale(a, kx_var(a, c), d->stride), old->base - within + 4 * within);
+    for (int k = 0; k < old->n; k++) {
+        const KTerm *t = &old->term[k];
+        if (t->var != kb_iv(d->loop))
+            at = kx_add(a, at, kx_scale(a, kx_var(a, t->var), t->coef % block ? 4 * t->coef : t->coef));
+    }
+    return at;
+}
+
+static KValue *four_at_once(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
+    KIndex at = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), kx_var(b->arena, c));
+    KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, at, 4, 1), DT_I32);
+    KValue *w = kb_bitcast(b, kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, c), 4, 1), DT_I32);
+    if (d->flips)
+        x = kb_binary(b, KOP_XOR, x, kb_int(b, DT_I32, (int32_t)0x80808080));
+    return kb_dot(b, x, w, sum);
+}
+
+static KValue *one_after_another(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
+    for (int j = 0; j < 4; j++) {
+        KMap m = kmap_new(d->kernel);
+        KIndex here = kx_add_const(b->arena, kx_var(b->arena, c), j);
+        kmap_set(&m, kb_iv(d->loop), kx_value(b, here));
+        kmap_set(&m, kb_carried(d->loop, 0), sum);
+        for (const KInstr *i = d->loop->block[0]->first; i->op != KOP_YIELD; i = i->next) {
+            if (i == d->load_w)
+                kmap_set(&m, i->result[0], kb_load(b, i->mem.param, kx_add_const(b->arena, new_address(b->arena, d, c), j)));
+            else
+                kernel_clone(b, &m, i);
+        }
+        sum = kmap_get(&m, d->fma->result[0]);
+    }
+    return sum;
+}
+
+static void rewrite(const DotLoop *d, bool plain) {
+    KInstr *old = d->loop;
+    KBuilder b = kb_before(d->kernel, old);
+    KInstr *loop = kb_for(&b, KLOOP_REDUCE, kb_iv(old)->name, old->arg[0], old->arg[1], 4, 1, old->arg + 2);
+    KValue *c = kb_iv(loop), *sum = kb_carried(loop, 0);
+    sum = plain ? one_after_another(&b, d, c, sum) : four_at_once(&b, d, c, sum);
+    kb_end_for(&b, loop, &sum);
+    KMap m = kmap_new(d->kernel);
+    kmap_set(&m, old->result[0], kb_result(loop, 0));
+    kernel_replace_uses(d->kernel, d->kernel->body, &m);
+    kernel_unlink(old);
+}
+
+void schedule_module_dots(KModule *m, const Target *t) {
+    DotLoops all = {0};
+    for (int i = 0; t->dot && i < m->kernels.len; i++)
+        collect(m->arena, m->kernels.data[i], m->kernels.data[i]->body, &all);
+    for (int i = 0; i < all.len; i++) {
+        if (!may_reorder(m, &all.data[i]))
+            continue;
+        reorder(m, &all.data[i]);
+        rewrite(&all.data[i], !t->vector_bits);
+    }
+    for (int i = 0; i < all.len; i++)
+        if (!i || all.data[i].kernel != all.data[i - 1].kernel)
+            kernel_simplify(all.data[i].kernel);
+}
