@@ -45,14 +45,19 @@ static void expect_tuned(Compilation *c, const KModule *m) {
     diag_warning(c->diag, NOWHERE, "no kernel of this model is in the tuning file");
 }
 
-KModule *pipeline_lower(Compilation *c, const Target *target) {
+KModule *pipeline_unscheduled(Compilation *c, const Target *target) {
     KModule *m = lower_graph(c->graph, c->arena, target->dot);
+    schedule_module_dots(m, target);
+    return m;
+}
+
+KModule *pipeline_lower(Compilation *c, const Target *target) {
+    KModule *m = pipeline_unscheduled(c, target);
     if (!sound(c, m, "lowering"))
         return NULL;
     bool plain = target->vector_bits < c->target->vector_bits; /* the form for compilers without vectors */
     if (!plain)
         expect_tuned(c, m);
-    schedule_module_dots(m, target);
     schedule_module_as(m, target, plain ? &(ScheduleTable){0} : &c->tuning);
     schedule_module_parts(m, c->threads);
     return sound(c, m, "scheduling") ? m : NULL;

@@ -8,7 +8,6 @@
 
 #include "driver/execute.h"
 #include "driver/tune.h"
-#include "ops/lower.h"
 
 static const double least_share = 0.002; /* of the model's time: what a kernel must take to be tuned */
 static const double least_gain = 0.02;   /* of a kernel's time, in both halves of the measurements */
@@ -315,7 +314,7 @@ static void keep(const Tuner *t, Compilation *c) {
 bool tune_here(Compilation *c, const Options *o) {
     Tuner t = {.arena = c->arena, .d = c->diag, .target = c->target, .seconds = o->seconds, .start = tune_clock()};
     t.m = pipeline_lower(c, c->target);
-    t.plain = lower_graph(c->graph, c->arena);
+    t.plain = pipeline_unscheduled(c, c->target);
     t.jit = t.m ? jit_compile(t.d, t.m, JIT_BENCH) : NULL;
     if (!t.jit)
         return false;

@@ -9,7 +9,6 @@
 #include "driver/compile.h"
 #include "driver/execute.h"
 #include "driver/tune.h"
-#include "ops/lower.h"
 
 static const double least_gain = 0.01; /* of the whole model's time, twice */
 static const double least_share = 0.02;
@@ -152,7 +151,7 @@ bool tune_elsewhere(Compilation *c, const Options *o) {
         diag_error(c->diag, NOWHERE, "target \"%s\" has no system to run programs that measure", c->target->name);
         return false;
     }
-    Remote r = {.c = c, .o = o, .start = tune_clock(), .plain = lower_graph(c->graph, c->arena)};
+    Remote r = {.c = c, .o = o, .start = tune_clock(), .plain = pipeline_unscheduled(c, c->target)};
     r.build = (Build){.arena = c->arena, .diag = c->diag, .target = c->target, .cc = o->cc};
     if (!build_begin(&r.build))
         return false;
