@@ -4,10 +4,10 @@
 #include "kernel/transform.h"
 
 /* A byte that two threads need goes from one cache to another, which takes as long as so many instructions. */
-static const double byte_cost = 0.25;
+static const double byte_cost = 0.12;
 /* How much better a cut further inside must be: what one kernel leaves in a cache, the next finds there if both are cut
  * into the same rows. */
-static const double inside_gain = 1.15;
+static const double inside_gain = 1.06;
 /* Instructions of a call, some 7 us, below which the threads' meeting costs more than it saves; and how much faster the
  * kernel must get. */
 static const double worthwhile_work = 25000, worthwhile_gain = 1.15;
