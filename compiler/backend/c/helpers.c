@@ -372,6 +372,26 @@ static void vector_select(Helpers *h, const char *name, KType t) {
     sb_printf(&h->text, "    return (%s)((m & (%s)x) | (~m & (%s)y));\n}\n", v, k, k);
 }
 
+/* x86 between bytes and words: gcc 12 takes conversions of vectors apart. True where an #else is to be closed. */
+static bool byte_cast(Helpers *h, KType t, DType from) {
+    DType byte = t.dtype == DT_I32 ? from : t.dtype;
+    bool widens = t.dtype == DT_I32, all = t.lanes == 16;
+    if ((byte != DT_I8 && byte != DT_U8) || (!widens && from != DT_I32) || (!all && t.lanes != 8))
+        return false;
+    const char *v = c_type(h, t), *form = byte == DT_I8 ? "cvtepi8_epi32" : "cvtepu8_epi32";
+    sb_printf(&h->text, "#if defined(%s)\n", all ? "__AVX512F__" : widens ? "__AVX2__" : "__AVX512VL__");
+    if (all && widens)
+        sb_printf(&h->text, "    return (%s)_mm512_maskz_%s(0xFFFF, (__m128i)x);\n", v, form);
+    else if (all)
+        sb_printf(&h->text, "    return (%s)_mm512_maskz_cvtepi32_epi8(0xFFFF, (__m512i)x);\n", v);
+    else if (widens)
+        sb_printf(&h->text, "    return (%s)_mm256_%s(_mm_loadl_epi64((const __m128i *)(const void *)&x));\n", v, form);
+    else
+        sb_printf(&h->text, "    %s y;\n    _mm_storel_epi64((__m128i *)(void *)&y, _mm256_maskz_cvtepi32_epi8(0xFF, (__m256i)x));\n    return y;\n", v);
+    sb_puts(&h->text, "#else\n");
+    return true;
+}
+
 static void vector_cast(Helpers *h, const char *name, KType t, DType from) {
     const char *v = c_type(h, t), *u = c_type(h, (KType){from, t.lanes});
     bool f = dtype_is_float(from), g = dtype_is_float(t.dtype);
@@ -384,8 +404,9 @@ static void vector_cast(Helpers *h, const char *name, KType t, DType from) {
     }
     open_vector(h, v, name, arena_printf(h->arena, "%s x", u));
     const char *minus = from == DT_BOOL ? "-" : "";
+    const char *close = byte_cast(h, t, from) ? "#endif\n}\n" : "}\n";
     if (t.dtype != DT_BOOL)
-        sb_printf(&h->text, "    return __builtin_convertvector(%sx, %s);\n}\n", minus, v);
+        sb_printf(&h->text, "    return __builtin_convertvector(%sx, %s);\n%s", minus, v, close);
     else if (lane_bytes(from) == 4)
         sb_printf(&h->text, "    return (%s)(x != 0);\n}\n", v);
     else
