@@ -308,7 +308,7 @@ static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried) {
     int vectors = many ? 4 : 2;
     if (carried > 1)
         return (Tile){vectors, 1};
-    return (Tile){vectors, many ? 6 : 6};
+    return (Tile){vectors, 6};
 }
 
 static Tile largest_tile(const Schedule *s, bool rows, int carried) {
@@ -421,10 +421,11 @@ static void tile_nest(Schedule *s, Nest *nest, int v) {
     int row = row_loop(s, nest, v), depth = nest->n - 1;
     int64_t trips = nest->trips[v], lo, hi;
     Tile most = largest_tile(s, row >= 0, accumulators(nest->body));
-    if (row >= 0 && s->lanes > 1 && !s->choice.rows && !s->choice.vectors && accumulators(nest->body) == 1 &&
-        rows_slide(nest->body, kb_iv(nest->loop[v]), kb_iv(nest->loop[row]), NULL)) {
-        most.vectors = s->registers >= 32 ? 2 : 1;
-        most.rows = s->registers / most.vectors / 2 - 1; /* as many inputs beside them */
+    if (row >= 0 && s->lanes >= 16 && s->registers >= 32 && !s->choice.rows && !s->choice.vectors &&
+        accumulators(nest->body) == 1 && rows_slide(nest->body, kb_iv(nest->loop[v]), kb_iv(nest->loop[row]), NULL)) {
+        /* Unrolled, the inputs stay in registers beside the accumulators. Fewer registers have no room for both. */
+        most.vectors = 2;
+        most.rows = s->registers / most.vectors / 2 - 1;
     }
     if (row > v)
         row--; /* its place among the others */
@@ -552,38 +553,17 @@ static void schedule_block(Schedule *s, KBlock *b) {
     }
 }
 
-/* Whether another load of the loop's body reads in a later or earlier iteration what this one reads. */
-static bool slides(Arena *a, const KInstr *loop, const KInstr *load, int64_t trips) {
-    int64_t step = loop->step * kx_coef(load->mem.at, kb_iv(loop)), d;
-    for (const KInstr *i = loop->block[0]->first; step && i; i = i->next)
-        if (i->op == KOP_LOAD && i != load && i->mem.param == load->mem.param && i->mem.lane_stride == load->mem.lane_stride &&
-            kx_is_const(kx_sub(a, i->mem.at, load->mem.at), &d) && d && d % step == 0 && d / step < trips && d / step > -trips)
-            return true;
-    return false;
-}
-
-/* In straight code, vectors that slide from one iteration to the next are loaded once, and wait in registers beside the
- * accumulators. */
-static bool fits_registers(const Schedule *s, const KInstr *loop, int64_t trips) {
-    int vectors = 0;
-    for (int r = 0; r < loop->nresults; r++)
-        vectors += loop->result[r]->type.lanes > 1;
-    for (const KInstr *i = loop->block[0]->first; i; i = i->next)
-        vectors += i->op == KOP_LOAD && i->result[0]->type.lanes > 1 && slides(s->k->module->arena, loop, i, trips);
-    return vectors < s->registers;
-}
-
 /* Short loops of known length become straight code, from the inside. */
-static void unroll_short(const Schedule *s, KBlock *b, int most) {
+static void unroll_short(KKernel *k, KBlock *b, int most) {
     for (KInstr *i = b->first, *next; i; i = next) {
         next = i->next;
         for (int n = 0; n < 2; n++)
             if (i->block[n])
-                unroll_short(s, i->block[n], most);
+                unroll_short(k, i->block[n], most);
         int64_t lo, hi, trips;
         if (i->op == KOP_FOR && i->loop == KLOOP_REDUCE && kloop_bounds(i, &lo, &hi, &trips) && trips <= 9 &&
-            trips * count_instrs(i->block[0]) <= most && (s->choice.unroll || fits_registers(s, i, trips)))
-            schedule_unroll(s->k, i);
+            trips * count_instrs(i->block[0]) <= most)
+            schedule_unroll(k, i);
     }
 }
 
@@ -625,7 +605,7 @@ void schedule_kernel_as(KKernel *k, const Target *t, ScheduleChoice c) {
     k->unordered = schedule_is_unordered(k);
     schedule_block(&s, k->body);
     kernel_simplify(k);
-    unroll_short(&s, k->body, c.unroll ? c.unroll : UNROLLED_INSTRUCTIONS);
+    unroll_short(k, k->body, c.unroll ? c.unroll : UNROLLED_INSTRUCTIONS);
     kernel_simplify(k);
 }
 
