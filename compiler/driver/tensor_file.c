@@ -93,7 +93,7 @@ bool tensor_read_file(Arena *a, Diag *d, const char *path, Tensor *out) {
         const Value *v = frontend_read_tensor(a, d, path);
         if (!v)
             return false;
-        *out = (Tensor){v->dtype, v->rank, v->dim, value_count(v), arena_dup(a, v->data.bytes, v->data.size)};
+        *out = (Tensor){dtype_stored(v->dtype), v->rank, v->dim, value_count(v), arena_dup(a, v->data.bytes, v->data.size)};
         return true;
     }
     FileMap map;

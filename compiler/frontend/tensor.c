@@ -123,6 +123,19 @@ static void normalize_bool(Import *im, Data *data) {
     data->bytes = q;
 }
 
+/* Elements of a few bits, the first in the lowest, get a byte each. */
+static void unpack(Import *im, DType t, size_t count, Data *data) {
+    int width = dtype_width(t), each = 8 / width;
+    const uint8_t *packed = data->bytes;
+    uint8_t *q = arena_alloc(im->arena, count);
+    for (size_t i = 0; i < count; i++) {
+        unsigned x = packed[i / (size_t)each] >> (i % (size_t)each * (size_t)width) & ((1u << width) - 1);
+        bool negative = dtype_is_signed(t) && x >> (width - 1);
+        q[i] = (uint8_t)(negative ? x | ~0u << width : x);
+    }
+    *data = (Data){q, count};
+}
+
 bool tensor_read(Import *im, Place at, const char *what, const Onnx__TensorProto *t, Tensor *out) {
     if (!tensor_type(im, at, what, t->data_type, &out->dtype) || !tensor_dims(im, at, what, t->n_dims, t->dims, out))
         return false;
@@ -133,6 +146,9 @@ bool tensor_read(Import *im, Place at, const char *what, const Onnx__TensorProto
     int64_t elements = 0;
     dims_count(out->rank, out->dim, &elements);
     size_t count = (size_t)elements, size = (size_t)dtype_size(out->dtype);
+    bool narrow = dtype_stored(out->dtype) != out->dtype;
+    if (narrow)
+        count = (count * (size_t)dtype_width(out->dtype) + 7) / 8; /* packed bytes */
     if (t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
         if (!external_read(im, at, what, t, count * size, &out->data))
             return false;
@@ -153,6 +169,8 @@ bool tensor_read(Import *im, Place at, const char *what, const Onnx__TensorProto
             return false;
         }
     }
+    if (narrow)
+        unpack(im, out->dtype, (size_t)elements, &out->data);
     if (out->dtype == DT_BOOL)
         normalize_bool(im, &out->data);
     return true;

@@ -239,7 +239,11 @@ int64_t const_int(const Value *v, int64_t i) {
     } u;
     memcpy(&u, p, (size_t)dtype_size(v->dtype));
     switch (v->dtype) {
+    case DT_I2:
+    case DT_I4:
     case DT_I8: return u.i8;
+    case DT_U2:
+    case DT_U4:
     case DT_U8:
     case DT_BOOL: return u.u8;
     case DT_I16: return u.i16;

@@ -266,7 +266,18 @@ ELEMENT(element_isinf) {
 
 ELEMENT(element_where) { return kb_select(&l->b, X(0), X(1), X(2)); }
 
-ELEMENT(element_cast) { return kb_cast(&l->b, X(0), lower_compute_type(n->out[0]->dtype)); }
+/* Integers of less than 8 bits keep the low bits, as others do. */
+static KValue *narrowed(Lower *l, KValue *x, DType t) {
+    KValue *shift = kb_const_like(&l->b, x->type, (double)(dtype_bits(t) - dtype_width(t)));
+    return kb_binary(&l->b, KOP_SHR, kb_binary(&l->b, KOP_SHL, x, shift), shift);
+}
+
+ELEMENT(element_cast) {
+    DType t = n->out[0]->dtype;
+    if (dtype_stored(t) == t)
+        return kb_cast(&l->b, X(0), lower_compute_type(t));
+    return narrowed(l, kb_cast(&l->b, kb_cast(&l->b, X(0), DT_I32), dtype_stored(t)), t);
+}
 
 ELEMENT(element_bit_cast) {
     KValue *x = kb_cast(&l->b, X(0), n->in[0]->dtype); /* halves are read as floats */

@@ -7,7 +7,7 @@
 
 #include "ops/lower_state.h"
 
-DType lower_compute_type(DType t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : t; }
+DType lower_compute_type(DType t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : dtype_stored(t); }
 
 bool lower_is_internal(const Lower *l, const Value *v) {
     if (v->kind != VALUE_NODE || v->def->group != l->state->group || v->is_output)
@@ -25,7 +25,7 @@ static KParam *param_of(Lower *l, Value *v, bool written) {
         if (s->bindings.data[i].value == v)
             return s->bindings.data[i].param;
     int64_t count = v->storage.root->buffer_size - v->storage.offset;
-    KParam *p = kernel_param(l->kernel, NULL, v->dtype, count, written); /* named when the kernel is complete */
+    KParam *p = kernel_param(l->kernel, NULL, dtype_stored(v->dtype), count, written); /* named when the kernel is complete */
     VEC_PUSH(l->arena, &s->bindings, ((Binding){p, v, NULL, written}));
     return p;
 }
@@ -101,7 +101,7 @@ static bool depends_on(const Lower *l, const Node *n, const Value *v) {
 }
 
 static void store_value(Lower *l, Value *v, const KIndex *idx, KValue *x) {
-    kb_store(&l->b, param_of(l, v, true), address(l, v, idx), kb_cast(&l->b, x, v->dtype));
+    kb_store(&l->b, param_of(l, v, true), address(l, v, idx), kb_cast(&l->b, x, dtype_stored(v->dtype)));
 }
 
 void lower_store(Lower *l, const Node *n, int o, const KIndex *idx, KValue *x) {

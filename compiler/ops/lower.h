@@ -27,7 +27,7 @@ KValue *lower_load_broadcast(Lower *l, const Node *n, int i, const KIndex *idx);
  * has one. To be called exactly once for each element. An output that nobody wants is dropped. */
 void lower_store(Lower *l, const Node *n, int o, const KIndex *idx, KValue *x);
 
-/* The accumulation type of an element type: F32 for F16, BF16, F32; F64; integers: themselves. */
+/* The accumulation type of an element type: F32 for F16, BF16, F32; F64; integers: themselves, narrow ones as stored. */
 DType lower_compute_type(DType t);
 
 /* Loop nest over a shape, outermost first in the order that suits value v's storage (NULL: row-major); all PARALLEL.

@@ -48,7 +48,7 @@ static KBuffer *buffer_of(Assembly *as, Value *root) {
         return *slot;
     bool constant = value_is_const(root);
     assert(constant || root->arena_offset >= 0);
-    KBuffer *b = kernel_buffer(as->module, constant ? KBUF_CONST : KBUF_ARENA, NULL, root->dtype, root->buffer_size);
+    KBuffer *b = kernel_buffer(as->module, constant ? KBUF_CONST : KBUF_ARENA, NULL, dtype_stored(root->dtype), root->buffer_size);
     b->onnx_name = root->name;
     b->name = ident_unique(as->arena, &as->taken, root->name);
     b->arena_offset = root->arena_offset;
@@ -59,7 +59,7 @@ static KBuffer *buffer_of(Assembly *as, Value *root) {
 
 static void interface_buffer(Assembly *as, KBufferKind kind, Value *v) {
     assert(!as->buffer[v->id] && v->storage.root == v);
-    KBuffer *b = kernel_buffer(as->module, kind, NULL, v->dtype, value_count(v));
+    KBuffer *b = kernel_buffer(as->module, kind, NULL, dtype_stored(v->dtype), value_count(v));
     b->name = ident_unique(as->arena, &as->taken, v->name);
     b->onnx_name = v->name;
     b->rank = v->rank;
@@ -279,7 +279,7 @@ static KCall lower_group(Assembly *as, Node *first, Node *last) {
 static KCall move_rows(Assembly *as, const Value *v, int64_t from, int64_t rows) {
     int64_t row = v->storage.stride[2], count = rows * row;
     KKernel *k = kernel_new(as->module, "move_rows");
-    KParam *x = kernel_param(k, "x", v->dtype, count, false), *y = kernel_param(k, "y", v->dtype, count, true);
+    KParam *x = kernel_param(k, "x", dtype_stored(v->dtype), count, false), *y = kernel_param(k, "y", dtype_stored(v->dtype), count, true);
     KBuilder b = kb_at_end(k, k->body);
     KInstr *loop = kb_for(&b, KLOOP_PARALLEL, "i", kb_int(&b, DT_INDEX, 0), kb_int(&b, DT_INDEX, count), 1, 0, NULL);
     KIndex at = kx_var(as->arena, kb_iv(loop));

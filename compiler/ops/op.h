@@ -30,6 +30,8 @@ enum {
     OP_CHANNELS = 128,
     /* Shapes of outputs depend on floating-point inputs too. */
     OP_FLOAT_SHAPES = 256,
+    /* Takes and makes integers of less than 8 bits. */
+    OP_NARROW = 512,
 };
 
 struct Op {

@@ -90,12 +90,15 @@ KValue *quant_centred(Lower *l, KValue *element, KValue *zero) {
 static const double rounder = 12582912;
 static const int64_t rounder_bits = 0x4b400000;
 
+int64_t quant_least(DType t) { return dtype_is_signed(t) ? INT64_MIN >> (64 - dtype_width(t)) : 0; }
+
+int64_t quant_most(DType t) { return quant_least(t) + ((int64_t)1 << dtype_width(t)) - 1; }
+
 KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to) {
     KBuilder *b = &l->b;
-    int64_t least = dtype_is_signed(to) ? INT64_MIN >> (64 - dtype_bits(to)) : 0, range = ((int64_t)1 << dtype_bits(to)) - 1;
-    KValue *lo = kb_cast(b, kb_binary(b, KOP_SUB, kb_int(b, DT_I32, least), zero), DT_F32);
-    KValue *hi = kb_cast(b, kb_binary(b, KOP_SUB, kb_int(b, DT_I32, least + range), zero), DT_F32);
+    KValue *lo = kb_cast(b, kb_binary(b, KOP_SUB, kb_int(b, DT_I32, quant_least(to)), zero), DT_F32);
+    KValue *hi = kb_cast(b, kb_binary(b, KOP_SUB, kb_int(b, DT_I32, quant_most(to)), zero), DT_F32);
     x = kb_binary(b, KOP_MIN, kb_binary(b, KOP_MAX, x, lo), hi);
     KValue *y = kb_bitcast(b, kb_binary(b, KOP_ADD, x, kb_float(b, DT_F32, rounder)), DT_I32);
-    return kb_cast(b, kb_binary(b, KOP_ADD, y, kb_binary(b, KOP_SUB, zero, kb_int(b, DT_I32, rounder_bits))), to);
+    return kb_cast(b, kb_binary(b, KOP_ADD, y, kb_binary(b, KOP_SUB, zero, kb_int(b, DT_I32, rounder_bits))), dtype_stored(to));
 }

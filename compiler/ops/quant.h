@@ -22,7 +22,10 @@ KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel
 /* A signed byte as an unsigned one, 128 more. */
 KValue *quant_unsigned(Lower *l, KValue *element);
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero);
-/* The F32 x rounded half to even, plus the zero point (I32), saturated to a type of 8 or 16 bits. */
+/* The least and largest element of an integer type of up to 16 bits. */
+int64_t quant_least(DType t);
+int64_t quant_most(DType t);
+/* The F32 x rounded half to even, plus the zero point (I32), saturated to a type of up to 16 bits. */
 KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to);
 
 #endif

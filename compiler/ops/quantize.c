@@ -8,7 +8,7 @@ static bool infer_scale(const Node *n) {
     int64_t block = attr_int(n, "block_size", 0);
     if (!infer_float(n, 1))
         return false;
-    if (n->nin > 2 && n->in[2] && !value_same_shape(n->in[2], s))
+    if (n->nin > 2 && n->in[2] && !value_same_shape(n->in[2], s) && (value_count(s) != 1 || value_count(n->in[2]) != 1 || block))
         return infer_error(n, "scale and zero point differ in shape");
     if (s->rank == 0 || (s->rank == 1 && s->dim[0] == 1 && block == 0))
         return true;
@@ -41,7 +41,7 @@ static void scale_index(Lower *l, const Node *n, const KIndex *idx, KIndex *at) 
 }
 
 INFER(infer_dequantize) {
-    static const DType allowed[] = {DT_I8, DT_U8, DT_I16, DT_U16, DT_I32, DT_NONE};
+    static const DType allowed[] = {DT_I8, DT_U8, DT_I16, DT_U16, DT_I32, DT_I4, DT_U4, DT_I2, DT_U2, DT_NONE};
     if (!infer_type_in(n, 0, allowed) || !infer_scale(n))
         return false;
     if (n->nin > 2 && n->in[2] && n->in[2]->dtype != n->in[0]->dtype)
@@ -70,7 +70,7 @@ INFER(infer_quantize) {
         return false;
     int64_t to = attr_int(n, "output_dtype", 0);
     DType t = n->nin > 2 && n->in[2] ? n->in[2]->dtype : to ? dtype_from_onnx((int32_t)(to & 0xffff)) : DT_U8;
-    if (t != DT_I8 && t != DT_U8 && t != DT_I16 && t != DT_U16)
+    if (!dtype_is_integer(t) || dtype_width(t) > 16)
         return infer_error(n, "quantisation to %s is not supported", dtype_name(t));
     return infer_set(n, 0, t, n->in[0]->rank, n->in[0]->dim);
 }
@@ -86,6 +86,10 @@ ELEMENT(element_quantize) {
     if (t == DT_F32)
         return quant_round(l, x, zero, to);
     KValue *y = kb_binary(b, KOP_ADD, kb_math(b, KMATH_ROUND, x, NULL), kb_cast(b, zero, t));
+    if (dtype_width(to) < 8) {
+        y = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, y, kb_float(b, t, (double)quant_most(to))), kb_float(b, t, (double)quant_least(to)));
+        to = dtype_stored(to);
+    }
     return kb_cast(b, y, to); /* saturates */
 }
 

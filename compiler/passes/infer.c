@@ -47,6 +47,19 @@ static bool typed_inputs(const Node *n) {
     return true;
 }
 
+static bool is_narrow(const Value *v) { return v && v->dtype != DT_NONE && dtype_stored(v->dtype) != v->dtype; }
+
+static bool narrow_type(const Node *n, unsigned flags, int count, Value *const *v) {
+    for (int i = 0; i < count && !(flags & OP_NARROW); i++) {
+        if (!is_narrow(v[i]))
+            continue;
+        diag_error(n->graph->diag, node_place(n), "elements of type %s are not supported here; a Cast before it makes others",
+                   dtype_name(v[i]->dtype));
+        return false;
+    }
+    return true;
+}
+
 static bool fold_shapes(Node *n) {
     for (int i = 0; i < n->nin; i++) {
         Value *v = n->in[i];
@@ -69,12 +82,13 @@ bool pass_infer(Graph *g) {
             continue;
         const Node *before = n->prev;
         const Op *op = n->op;
-        bool fits = arity(n) && fold_shapes(n) && op->infer(n);
+        bool fits = arity(n) && narrow_type(n, op->flags, n->nin, n->in) && fold_shapes(n) && op->infer(n);
         Node *first = before ? before->next : g->first;
         if (fits && (first != n || n->op != op)) {
             next = first; /* others stand in its place */
             continue;
         }
+        fits = fits && narrow_type(n, op->flags, n->nout, n->out);
         for (int i = 0; i < n->nout && g->diag->errors == errors; i++)
             if (n->out[i] && n->out[i]->rank < 0)
                 diag_error(g->diag, node_place(n), "output %d is not supported", i);

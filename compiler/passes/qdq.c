@@ -34,9 +34,46 @@ static bool only_user(const Value *v) { return value_only_user(v) != NULL; }
 
 /* --- products --- */
 
+/* x - zero of constants as I8, computed by folding. */
+static void centre(Quantised *q, const Node *d) {
+    Graph *g = q->x->graph;
+    Node *before = (Node *)d;
+    const Attr wide = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I16)}, byte = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I8)};
+    int64_t dim[GRAPH_MAX_RANK], count = value_count(q->zero);
+    for (int i = 0; i < q->x->rank; i++)
+        dim[i] = i == q->axis ? count : 1;
+    Value *zero = edit_reshaped_const(q->zero, q->axis < 0 ? 0 : q->x->rank, dim);
+    Value *in[] = {edit_node_with(before, "", "Cast", d, 1, &q->x, 1, &wide)->out[0], edit_node_with(before, "", "Cast", d, 1, &zero, 1, &wide)->out[0]};
+    Value *y = edit_node(before, "Sub", d, 2, in)->out[0];
+    q->x = edit_node_with(before, "", "Cast", d, 1, &y, 1, &byte)->out[0];
+    q->dtype = DT_I8;
+    q->zero = quantised_const(g, "zero", DT_I8, 0);
+}
+
+static bool is_centred(const Quantised *q) {
+    for (int64_t i = 0; i < value_count(q->zero); i++)
+        if (const_int(q->zero, i))
+            return false;
+    return true;
+}
+
+/* Elements of a few bits fit into 8 without their zero point, and so do unsigned ones round 128. */
+static bool can_centre(const Quantised *q) {
+    if (dtype_stored(q->dtype) != q->dtype)
+        return true;
+    for (int64_t i = 0; i < value_count(q->zero); i++)
+        if (q->dtype != DT_U8 || const_int(q->zero, i) != 128)
+            return false;
+    return !is_centred(q);
+}
+
 /* Weights with one scale, or one for each index of the given axis. */
 static bool read_weights(Value *v, int axis, Quantised *q) {
-    return quantised_read(v, q) && fold_is_possible(q->x) && (q->axis < 0 || q->axis == axis);
+    if (!quantised_read(v, q) || !fold_is_possible(q->x) || (q->axis >= 0 && q->axis != axis))
+        return false;
+    if (can_centre(q))
+        centre(q, v->def);
+    return true;
 }
 
 static double scale_at(const Value *scale, int64_t i) { return const_float(scale, value_count(scale) > 1 ? i : 0); }
@@ -123,12 +160,14 @@ static Value *make_gemm(Wanted *t, const Node *n) {
 
 static Value *make_matmul(Wanted *t, const Node *n, Value *bias) {
     Quantised x, y;
-    if (!edit_is(n, "MatMul") || !quantised_tensor(n->in[0], &x) || !quantised_read(n->in[1], &y) || (y.axis >= 0 && y.axis != y.x->rank - 1))
+    if (!edit_is(n, "MatMul") || !quantised_tensor(n->in[0], &x) || !quantised_read(n->in[1], &y))
         return NULL;
-    if (y.x->rank == 2 && fold_is_possible(y.x) && x.x->rank > 1)
+    if (y.x->rank == 2 && x.x->rank > 1 && read_weights(n->in[1], 1, &y))
         return make_qgemm(t, n, &x, &y, false, bias);
+    if (!quantised_tensor(n->in[1], &y))
+        return NULL;
     Value *in[] = {x.x, x.scale, x.zero, y.x, y.scale, y.zero, t->to.scale, t->to.zero};
-    return bias || y.axis >= 0 ? NULL : new_node(t, "", "QLinearMatMul", n, 8, in, 0, NULL);
+    return bias ? NULL : new_node(t, "", "QLinearMatMul", n, 8, in, 0, NULL);
 }
 
 /* MatMul and a constant for each column. */

@@ -47,7 +47,8 @@ static void need_zero(Graph *g, Quantised *q) {
 }
 
 bool quantised_read(Value *v, Quantised *q) {
-    if (!v || v->kind != VALUE_NODE || !edit_is(v->def, "DequantizeLinear") || v->dtype != DT_F32 || !is_byte(v->def->in[0]->dtype))
+    if (!v || v->kind != VALUE_NODE || !edit_is(v->def, "DequantizeLinear") || v->dtype != DT_F32 ||
+        !is_byte(dtype_stored(v->def->in[0]->dtype)))
         return false;
     Node *n = v->def;
     q->x = n->in[0];
@@ -58,7 +59,7 @@ bool quantised_read(Value *v, Quantised *q) {
 }
 
 bool quantised_tensor(Value *v, Quantised *q) {
-    return quantised_read(v, q) && q->axis < 0 && const_float(q->scale, 0) > 0;
+    return quantised_read(v, q) && is_byte(q->dtype) && q->axis < 0 && const_float(q->scale, 0) > 0;
 }
 
 bool quantised_by(Node *n, Quantised *q) {

@@ -5,7 +5,7 @@
 
 #include "graph/graph.h"
 
-/* Elements of 8 bits that stand for (element - zero) * scale. All but x are constants; without a zero point, zero is a
+/* Elements of at most 8 bits that stand for (element - zero) * scale. All but x are constants; without a zero point, zero is a
  * constant 0. */
 typedef struct Quantised {
     Value *x, *scale, *zero;
@@ -13,9 +13,9 @@ typedef struct Quantised {
     int axis; /* of the channels that have a scale each; -1: one for all */
 } Quantised;
 
-/* v is the float32 output of a DequantizeLinear of 8-bit elements. */
+/* v is the float32 output of a DequantizeLinear of such elements. */
 bool quantised_read(Value *v, Quantised *q);
-/* The same with one scale and zero point for all elements. */
+/* The same with 8 bits, and one scale and zero point for all elements. */
 bool quantised_tensor(Value *v, Quantised *q);
 /* What a QuantizeLinear of float32 to 8-bit elements with one scale makes of its input; x is its output. */
 bool quantised_by(Node *n, Quantised *q);

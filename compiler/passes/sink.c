@@ -75,6 +75,8 @@ static bool sink_one(Node *n) {
     Quantised q;
     if (!picks_elements(n) || !n->in[0] || !quantised_read(n->in[0], &q) || !follow_axis(n, &q))
         return false;
+    if (dtype_stored(q.dtype) != q.dtype && !(n->op->flags & OP_NARROW))
+        return false;
     Value **in = ARENA_ARRAY(n->graph->arena, Value *, n->nin);
     memcpy(in, n->in, (size_t)n->nin * sizeof *in);
     in[0] = q.x;

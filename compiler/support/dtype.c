@@ -22,6 +22,8 @@ const char *dtype_name(DType t) { return rows[t].name; }
 const char *dtype_c(DType t) { return rows[t].ctype; }
 int dtype_bits(DType t) { return rows[t].bits; }
 int dtype_size(DType t) { return rows[t].bits / 8; }
+int dtype_width(DType t) { return t == DT_I4 || t == DT_U4 ? 4 : t == DT_I2 || t == DT_U2 ? 2 : rows[t].bits; }
+DType dtype_stored(DType t) { return dtype_width(t) == rows[t].bits ? t : dtype_is_signed(t) ? DT_I8 : DT_U8; }
 bool dtype_is_float(DType t) { return rows[t].class == 'F'; }
 bool dtype_is_signed(DType t) { return rows[t].class == 'I'; }
 bool dtype_is_integer(DType t) { return rows[t].class == 'I' || rows[t].class == 'U'; }

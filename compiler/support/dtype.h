@@ -19,6 +19,8 @@ const char *dtype_c(DType t);                /* "float"; NULL where C has none *
 int dtype_bits(DType t);                     /* bits in memory; 0 for INDEX and STRING */
 int dtype_size(DType t);                     /* bytes in memory */
 bool dtype_is_float(DType t);
+int dtype_width(DType t);                    /* bits that the values have: 2 or 4 for narrow integers, else those in memory */
+DType dtype_stored(DType t);                 /* the type of the bytes in memory: I8 for I4, itself where it is not narrow */
 bool dtype_is_signed(DType t);               /* signed integers and INDEX */
 bool dtype_is_integer(DType t);              /* signed or unsigned, not BOOL */
 DType dtype_from_onnx(int32_t data_type);    /* DT_NONE where mlcc has no such type */

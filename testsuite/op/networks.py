@@ -4,10 +4,10 @@
 Expected outputs are those of ONNX's reference implementation, which computes with floats: at most one step away.
 """
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from shapes import OPSET, array, i64, info, quantised
+from shapes import OPSET, array, i64, info, quantised, rng
 
 f = np.float32
 
@@ -39,6 +39,19 @@ class Network:
         elements = quantised(np.int8, *shape)
         elements[list(dead)] = 0
         return self.dequantised(self.constant(elements), scale, np.zeros(channels, np.int8), axis=axis)
+
+    def small_weights(self, shape, channels, kind, axis=0):
+        """Elements of kind INT4, UINT4 or UINT8 with zero points in the middle of their range."""
+        bits, signed = int(kind[-1]), kind[0] == "I"
+        low = -(1 << (bits - 1)) if signed else 0
+        elements = rng.integers(low, low + (1 << bits), shape)
+        zeros = np.full(channels, 0 if signed else 1 << (bits - 1))
+        names = []
+        for x in (elements, zeros):
+            names.append(f"c{len(self.fixed)}")
+            self.fixed.append(helper.make_tensor(names[-1], getattr(TensorProto, kind), x.shape, x.ravel().tolist()))
+        scale = (0.16 / (1 << (bits - 4)) * (1 + np.arange(channels) / 7)).astype(f)
+        return self.node("DequantizeLinear", names[0], self.constant(scale), names[1], axis=axis)
 
     def quantised(self, x, t, scale):
         return self.node("QuantizeLinear", x, self.constant(f(scale)), self.constant(quantised(t)))
@@ -74,6 +87,11 @@ def products(t, label):
             n = Network(f"matmul_{i}_{'biased' if biased else 'plain'}_{label}")
             y = n.node("MatMul", n.input(quantised(t, *shape), 0.02), n.weights((16, 9), 9, 1))
             yield n.case(n.quantised(n.node("Add", n.constant(array(f, 9)), y) if biased else y, t, 0.05))
+    for kind in ("INT4", "UINT4", "UINT8"):
+        n = Network(f"weights_{kind}_{label}")
+        y = n.node("Conv", n.input(quantised(t, 1, 8, 5, 5), 0.02), n.small_weights((4, 8, 3, 3), 4, kind), pads=[1, 1, 1, 1])
+        z = n.node("MatMul", n.input(quantised(t, 3, 16), 0.02), n.small_weights((16, 9), 9, kind, 1))
+        yield n.case(n.quantised(y, t, 0.2), n.quantised(z, t, 0.1))
     n = Network(f"gemm_{label}")
     back = n.node("Transpose", n.weights((9, 16), 9), perm=[1, 0])
     x = n.input(quantised(t, 4, 16), 0.02)

@@ -71,11 +71,16 @@ def jit_results(mlcc, batch, target):
     return results
 
 
+def as_stored(x):
+    """Integers of less than 8 bits, which numpy has from elsewhere, as bytes."""
+    return x.astype({"u": np.uint8, "i": np.int8}[x.dtype.name[0]]) if x.dtype.name in ("int2", "int4", "uint2", "uint4") else x
+
+
 def differs(case, raw):
     """None when the bytes are the case's outputs within its tolerance, else what differs."""
     at = 0
     for _, outputs in case.data_sets:
-        for j, want in enumerate(outputs):
+        for j, want in enumerate(map(as_stored, outputs)):
             got = np.frombuffer(raw, np.uint8, want.nbytes, at).view(want.dtype).reshape(want.shape) if want.nbytes else want
             at += want.nbytes
             if want.dtype.kind in "biu" and case.atol < 1:
@@ -121,7 +126,7 @@ class Batch:
             with open(f"{self.folder}/{case.name}.in", "wb") as f:
                 for inputs, _ in case.data_sets:
                     for x in inputs:
-                        f.write(np.ascontiguousarray(x).tobytes())
+                        f.write(np.ascontiguousarray(as_stored(x)).tobytes())
 
     def cc_unit(self, flags, sources, target):
         """Builds many generated files as one unit, which is ten times as fast; their helpers get names of their own."""
