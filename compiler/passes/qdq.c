@@ -160,14 +160,14 @@ static Value *make_gemm(Wanted *t, const Node *n) {
 
 static Value *make_matmul(Wanted *t, const Node *n, Value *bias) {
     Quantised x, y;
-    if (!edit_is(n, "MatMul") || !quantised_tensor(n->in[0], &x) || !quantised_read(n->in[1], &y))
+    if (!edit_is(n, "MatMul") || !quantised_tensor(n->in[0], &x))
         return NULL;
-    if (y.x->rank == 2 && x.x->rank > 1 && read_weights(n->in[1], 1, &y))
+    if (n->in[1]->rank == 2 && n->in[0]->rank > 1 && read_weights(n->in[1], 1, &y))
         return make_qgemm(t, n, &x, &y, false, bias);
-    if (!quantised_tensor(n->in[1], &y))
+    if (bias || !quantised_tensor(n->in[1], &y))
         return NULL;
     Value *in[] = {x.x, x.scale, x.zero, y.x, y.scale, y.zero, t->to.scale, t->to.zero};
-    return bias ? NULL : new_node(t, "", "QLinearMatMul", n, 8, in, 0, NULL);
+    return new_node(t, "", "QLinearMatMul", n, 8, in, 0, NULL);
 }
 
 /* MatMul and a constant for each column. */
