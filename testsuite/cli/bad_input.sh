@@ -138,7 +138,7 @@ if [ -w /dev/full ]; then
 else
     skip "a full disk" "no /dev/full"
 fi
-(ulimit -f 4 && rejects "a limit of file sizes" "net.c.*too large" ../in/conv.onnx -o net.c) >limit
+(ulimit -f 4 && rejects "a limit of file sizes" "net.*too large" ../in/conv.onnx -o net.c) >limit
 cat limit
 grep -q '^ok' limit && n_passed=$((n_passed + 1)) || n_failed=$((n_failed + 1))
 mkdir in/folder.c
