@@ -49,8 +49,8 @@ static bool keeps_channels(const Node *n) {
 
 /* Read by a product that takes many channels of one place: they should lie side by side. */
 static bool feeds_product(const Value *v) {
-    enum { MANY = 8 };
-    if (v->rank < 3 || v->dim[1] < MANY || value_count(v) <= v->dim[0] * v->dim[1])
+    int many = dtype_size(v->dtype) == 1 ? 4 : 8;
+    if (v->rank < 3 || v->dim[1] < many || value_count(v) <= v->dim[0] * v->dim[1])
         return false;
     for (int i = 0; i < v->uses.len; i++) {
         const Node *n = v->uses.data[i].node;

@@ -12,6 +12,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/infer.c \
 	compiler/passes/layout.c \
 	compiler/passes/passes.h \
+	compiler/passes/pad_channels.c \
 	compiler/passes/plan.c \
 	compiler/passes/prune.c \
 	compiler/passes/qdq.c \

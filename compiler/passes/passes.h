@@ -27,6 +27,7 @@ void pass_prune(Graph *g);         /* channels of quantised networks that change
 void pass_cse(Graph *g);
 void pass_dead(Graph *g);          /* nodes and constants that no output needs */
 void pass_fuse_conv(Graph *g);     /* BatchNormalization, Mul, Add of constants into Conv and Gemm weights and bias */
+void pass_pad_channels(Graph *g, const Target *t); /* the first convolution's, for machines that multiply four bytes at once */
 void pass_group(Graph *g);         /* nodes into kernels */
 void pass_layout(Graph *g, const Target *t); /* storage order of activations and weights: channels last round Conv … */
 /* Views: Reshape, Split, Slice, Concat, Transpose without code (their nodes get group 0); in-place outputs. Afterwards

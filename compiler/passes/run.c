@@ -26,6 +26,7 @@ static const Step steps[] = {
     {.name = "fuse_conv", .always = pass_fuse_conv},
     {.name = "fold", .can_fail = pass_fold},
     {.name = "dead", .always = pass_dead},
+    {.name = "pad_channels", .targeted = pass_pad_channels},
     {.name = "group", .always = pass_group},
     {.name = "layout", .targeted = pass_layout},
     {.name = "storage", .always = pass_storage},
