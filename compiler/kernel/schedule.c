@@ -513,7 +513,8 @@ static void reduce_in_lanes(Schedule *s, KInstr *loop) {
     int lanes = s->lanes;
     while (loop && lanes > 1 && kloop_bounds(loop, &lo, &hi, &trips)) {
         int chains = s->choice.chains ? s->choice.chains : 4;
-        while (chains > 1 && trips < chains * lanes)
+        bool few = !s->choice.chains && trips < 8 * lanes; /* then a second loop for the rest costs more than waiting */
+        while (chains > 1 && (trips < chains * lanes || (few && trips % (chains * lanes) >= lanes)))
             chains /= 2;
         if (trips < lanes)
             lanes /= 2;
