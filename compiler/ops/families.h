@@ -226,6 +226,11 @@ ELEMENT(element_global_average_pool);
 ELEMENT(element_global_lp_pool);
 ELEMENT(element_global_max_pool);
 
+/* qblock.c */
+INFER(infer_matmul_blocks);
+ELEMENT(element_matmul_blocks);
+MACS(macs_matmul_blocks);
+
 /* qconv.c */
 INFER(infer_conv_integer);
 ELEMENT(element_conv_integer);
@@ -263,6 +268,7 @@ ELEMENT(element_qgemm);
 MACS(macs_qgemm);
 INFER(infer_matmul_to_float);
 ELEMENT(element_matmul_to_float);
+INFER(infer_dynamic_quantize_matmul);
 
 /* quantize.c */
 INFER(infer_dequantize);

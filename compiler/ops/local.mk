@@ -25,6 +25,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/op.h \
 	compiler/ops/ops.def \
 	compiler/ops/pool.c \
+	compiler/ops/qblock.c \
 	compiler/ops/qconv.c \
 	compiler/ops/qlinear.c \
 	compiler/ops/qmatmul.c \

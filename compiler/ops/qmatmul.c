@@ -3,6 +3,7 @@
  * right operand's columns, which are known when compiling where the operand is. */
 #include <string.h>
 
+#include "ops/expand.h"
 #include "ops/quant.h"
 #include "ops/rules.h"
 
@@ -250,4 +251,18 @@ ELEMENT(element_matmul_to_float) {
     KValue *sum = kb_cast(b, multiply(l, n, &to_float_inputs, idx), t);
     KValue *scale = kb_cast(b, ratio(l, n, &p, 2, 3, -1), t);
     return quant_has(n, 6) ? kb_fma(b, sum, scale, lower_load_broadcast(l, n, 6, idx)) : kb_binary(b, KOP_MUL, sum, scale);
+}
+
+/* --- com.microsoft.DynamicQuantizeMatMul: A (float), B, its scale and zero point, bias --- */
+
+INFER(infer_dynamic_quantize_matmul) {
+    Graph *g = n->graph;
+    Value *x = n->in[0], *zero = quant_has(n, 3) ? n->in[3] : NULL, *bias = quant_has(n, 4) ? n->in[4] : NULL;
+    Node *q = graph_node(g, n, "", "DynamicQuantizeLinear", n->name, 1, &x, 3, NULL);
+    Value *in[] = {q->out[0], n->in[1], q->out[1], n->in[2], q->out[2], zero, bias};
+    Node *y = graph_node(g, n, "com.microsoft", "MatMulIntegerToFloat", n->name, 7, in, 1, NULL);
+    q->sources = y->sources = n->sources;
+    replace_output(n, 0, y->out[0]);
+    node_remove(n);
+    return true;
 }

@@ -18,9 +18,9 @@ KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t);
 /* x * w / y of three scales (w or y -1: none), constants, for channel i; and as a value, from a table where they are. */
 float quant_ratio_of(const Node *n, int x, int w, int y, int64_t i);
 KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel);
-/* (element - zero point) of input i as I32. */
 /* A signed byte as an unsigned one, 128 more. */
 KValue *quant_unsigned(Lower *l, KValue *element);
+/* (element - zero point) as I32. */
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero);
 /* The least and largest element of an integer type of up to 16 bits. */
 int64_t quant_least(DType t);

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators of com.microsoft on quantised elements, of which ONNX has no reference: numpy says what they give."""
+import numpy as np
+from onnx import helper, numpy_helper
+
+from shapes import OPSET, array, info, quantised, rng
+
+f = np.float32
+
+
+def case(name, op, inputs, want, constants=(), atol=0.0, **attributes):
+    names = [f"x{i}" if x is not None else "" for i, x in enumerate(inputs)]
+    fixed = [numpy_helper.from_array(np.asarray(inputs[i]), names[i]) for i in constants if inputs[i] is not None]
+    want = np.asarray(want)
+    given = [(n, np.asarray(x)) for i, (n, x) in enumerate(zip(names, inputs)) if n and i not in constants]
+    node = helper.make_node(op, names, ["y"], domain="com.microsoft", **attributes)
+    graph = helper.make_graph([node], name, [info(*g) for g in given], [info("y", want)], fixed)
+    domains = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=domains, ir_version=10)
+    return f"contrib_{name}", model, [([x for _, x in given], [want])], 0.0 if atol else 1e-5, atol
+
+
+def real(x, scale, zero):
+    return (x.astype(f) - f(zero)) * f(scale)
+
+
+def steps(y, scale, zero):
+    i = np.iinfo(zero.dtype)
+    return np.clip(np.rint(y / f(scale)) + zero.astype(f), i.min, i.max).astype(zero.dtype)
+
+
+def elements(t):
+    label = np.dtype(t).name
+    x, y, zero = quantised(t, 2, 3, 7), quantised(t, 3, 1), [quantised(t) for _ in range(3)]
+    a, b = real(x, 0.02, zero[0]), real(y, 0.03, zero[1])
+    binary = [x, f(0.02), zero[0], y, f(0.03), zero[1], f(0.05), zero[2]]
+    yield case(f"add_{label}", "QLinearAdd", binary, steps(a + b, 0.05, zero[2]), [1, 2, 4, 5, 6, 7], 1)
+    yield case(f"mul_{label}", "QLinearMul", binary, steps(a * b, 0.05, zero[2]), [1, 2, 4, 5, 6, 7], 1)
+    yield case(f"add_{label}_fed", "QLinearAdd", binary, steps(a + b, 0.05, zero[2]), [], 1)
+    unary = [x, f(0.02), zero[0], f(0.01), zero[2]]
+    yield case(f"sigmoid_{label}", "QLinearSigmoid", unary, steps(1 / (1 + np.exp(-a)), 0.01, zero[2]), [1, 2, 3, 4], 1)
+    leaky = steps(np.where(a < 0, a * f(0.1), a), 0.01, zero[2])
+    yield case(f"leakyrelu_{label}", "QLinearLeakyRelu", unary, leaky, [1, 2, 3, 4], 1, alpha=0.1)
+    e = np.exp(a - a.max(axis=-1, keepdims=True))
+    soft = steps(e / e.sum(axis=-1, keepdims=True), 0.01, zero[2])
+    yield case(f"softmax_{label}", "QLinearSoftmax", unary, soft, [1, 2, 3, 4], 1, axis=-1, opset=13)
+    z = quantised(t, 2, 4, 7)
+    joined = steps(np.concatenate([a, real(z, 0.03, zero[1])], 1), 0.025, zero[2])
+    yield case(f"concat_{label}", "QLinearConcat", [f(0.025), zero[2], x, f(0.02), zero[0], z, f(0.03), zero[1]], joined, [0, 1, 3, 4, 6, 7], 1, axis=1)
+    image = quantised(t, 1, 6, 5, 4)
+    pooled = real(image, 0.02, zero[0]).reshape(1, 3, 2, 5, 4)[:, :, :, :4].reshape(1, 3, 2, 2, 2, 4).mean(axis=(2, 4))
+    yield case(f"averagepool_{label}", "QLinearAveragePool", [image, *unary[1:]], steps(pooled, 0.01, zero[2]), [1, 2, 3, 4], 1, kernel_shape=[2, 2],
+               strides=[2, 2], channels_last=1)
+    whole = real(image, 0.02, zero[0]).mean(axis=(2, 3), keepdims=True)
+    yield case(f"globalaveragepool_{label}", "QLinearGlobalAveragePool", [image, *unary[1:]], steps(whole, 0.01, zero[2]), [1, 2, 3, 4], 1)
+
+
+def products(t):
+    label = np.dtype(t).name
+    x, w = quantised(t, 5, 16), quantised(np.int8, 16, 9)
+    zero, wzero, yzero = quantised(t), quantised(np.int8), quantised(t)
+    scale = (0.01 + 0.001 * np.arange(9)).astype(f)
+    c = rng.integers(-1000, 1000, 9).astype(np.int32)
+    total = (x.astype(np.int32) - np.int32(zero)) @ (w.astype(np.int32) - np.int32(wzero))
+    y = (total + c).astype(f) * (f(0.02) * scale)
+    inputs = [x, f(0.02), zero, w, scale, np.full(9, wzero), c, f(0.5), yzero]
+    yield case(f"qgemm_{label}", "QGemm", inputs, steps(y, 0.5, yzero), range(1, 9), 1)
+    yield case(f"qgemm_{label}_fed", "QGemm", inputs, steps(y, 0.5, yzero), [], 1)
+    turned = [x.T.copy(), f(0.02), zero, w.T.copy(), scale, np.full(9, wzero), c]
+    yield case(f"qgemm_{label}_float", "QGemm", turned, y * f(0.5), range(1, 7), alpha=0.5, transA=1, transB=1)
+    bias = array(f, 9)
+    yield case(f"tofloat_{label}", "MatMulIntegerToFloat", [x, w, f(0.02), scale, zero, np.full(9, wzero), bias], (total.astype(f) * (f(0.02) * scale) + bias).astype(f),
+               [1, 3, 5, 6])
+    a = array(f, 3, 16)
+    low, high = min(a.min(), f(0)), max(a.max(), f(0))
+    step = (high - low) / f(255)
+    z = np.rint(-low / step)
+    q = np.clip(np.rint(a / step) + z, 0, 255).astype(np.int32) - np.int32(z)
+    y = (q @ (w.astype(np.int32) - np.int32(wzero))).astype(f) * (step * scale) + bias
+    yield case(f"dynamic_{label}", "DynamicQuantizeMatMul", [a, w, scale, np.full(9, wzero), bias], y, [1, 2, 3, 4])
+
+
+def pack(x, bits):
+    """The last axis into bytes, the first in the lowest bits."""
+    each = 8 // bits
+    x = np.concatenate([x, np.zeros((*x.shape[:-1], -x.shape[-1] % each), x.dtype)], -1).reshape(*x.shape[:-1], -1, each)
+    return (x.astype(np.uint32) << (np.arange(each) * bits)).sum(-1).astype(np.uint8)
+
+
+def blocks():
+    for bits, k, n, size, zeros in [(4, 64, 5, 16, None), (4, 40, 7, 16, "packed"), (8, 32, 3, 32, "packed"), (2, 48, 4, 16, "numbers"),
+                                    (4, 33, 6, 32, None)]:
+        count = -(-k // size)
+        w = rng.integers(0, 1 << bits, (n, count, size))
+        zero = rng.integers(0, 1 << bits, (n, count)) if zeros else np.full((n, count), 1 << (bits - 1))
+        scales, a, bias = np.abs(array(f, n, count)) + f(0.1), array(f, 2, 3, k), array(f, n)
+        real_weights = ((w - zero[..., None]) * scales[..., None]).reshape(n, -1)[:, :k]
+        want = (a.astype(np.float64) @ real_weights.T + bias).astype(f)
+        given = pack(zero, bits).ravel() if zeros == "packed" else zero.astype(f) if zeros else None
+        yield case(f"matmulnbits_{bits}_{k}", "MatMulNBits", [a, pack(w, bits), scales.ravel(), given, None, bias], want, [1, 2, 3, 5], bits=bits,
+                   block_size=size, K=k, N=n)
+
+
+def cases():
+    for t in (np.int8, np.uint8):
+        yield from elements(t)
+        yield from products(t)
+    yield from blocks()
