@@ -315,6 +315,22 @@ static Value *make_table(Wanted *t, Value *v) {
     return new_node(t, "mlcc", "Lookup", v == source ? q : v->def, 2, lookup, 0, NULL);
 }
 
+/* Functions that come as operators on 8 bits; a few elements are computed as they are. */
+static bool tabulate(Node *n) {
+    if (strcmp(n->domain, "com.microsoft") || (strcmp(n->op_type, "QLinearSigmoid") && strcmp(n->op_type, "QLinearLeakyRelu")) ||
+        value_count(n->in[0]) <= 256 || fold_is_possible(n->in[0]))
+        return false;
+    Value **in = ARENA_ARRAY(n->graph->arena, Value *, n->nin);
+    for (int i = 1; i < n->nin; i++) {
+        if (n->in[i] && !value_is_const(n->in[i]))
+            return false;
+        in[i] = n->in[i];
+    }
+    in[0] = all_bytes(n->graph, n->in[0]->dtype);
+    Value *lookup[] = {n->in[0], edit_node_with(n, n->domain, n->op_type, n, n->nin, in, n->nattrs, n->attr)->out[0]};
+    return edit_replace(n->out[0], edit_node_with(n, "mlcc", "Lookup", n, 2, lookup, 0, NULL)->out[0]);
+}
+
 /* --- from each QuantizeLinear upwards --- */
 
 static void tighten(Wanted *t, const Node *n, double lo, double hi) {
@@ -434,13 +450,13 @@ static void note_floats(Graph *g) {
 }
 
 void pass_qdq(Graph *g) {
-    if (!is_quantised(g))
-        return;
+    bool quantised = is_quantised(g);
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
-        if (fold_quantise(n))
+        if (tabulate(n) || (quantised && fold_quantise(n)))
             node_remove(n);
     }
     pass_dead(g);
-    note_floats(g);
+    if (quantised)
+        note_floats(g);
 }

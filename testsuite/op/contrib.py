@@ -39,6 +39,9 @@ def elements(t):
     yield case(f"add_{label}_fed", "QLinearAdd", binary, steps(a + b, 0.05, zero[2]), [], 1)
     unary = [x, f(0.02), zero[0], f(0.01), zero[2]]
     yield case(f"sigmoid_{label}", "QLinearSigmoid", unary, steps(1 / (1 + np.exp(-a)), 0.01, zero[2]), [1, 2, 3, 4], 1)
+    long = quantised(t, 2, 150)
+    far = steps(1 / (1 + np.exp(-real(long, 0.02, zero[0]))), 0.01, zero[2])
+    yield case(f"sigmoid_{label}_long", "QLinearSigmoid", [long, *unary[1:]], far, [1, 2, 3, 4], 1)
     leaky = steps(np.where(a < 0, a * f(0.1), a), 0.01, zero[2])
     yield case(f"leakyrelu_{label}", "QLinearLeakyRelu", unary, leaky, [1, 2, 3, 4], 1, alpha=0.1)
     e = np.exp(a - a.max(axis=-1, keepdims=True))
