@@ -56,8 +56,12 @@ static bool read_rows(const Node *n, int input, Rows *r) {
     return true;
 }
 
-/* An image whose rows lie one behind the other. */
+/* An image whose rows lie one behind the other, in a buffer of its own. */
 static bool has_rows(const Value *v) {
+    for (const Node *n = v->graph->first; n; n = n->next)
+        for (int i = 0; i < n->nout; i++)
+            if (n->out[i] && n->out[i] != v && n->out[i]->storage.root == v)
+                return false; /* a view of it, or what is computed in its place */
     if (v->kind != VALUE_NODE || v->rank < 4 || v->dim[0] != 1 || v->dim[2] < 4 || v->storage.root != v || v->storage.offset)
         return false;
     for (int d = 1; d < v->rank; d++)

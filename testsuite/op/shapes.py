@@ -342,7 +342,45 @@ def forests():
         yield forest(f"forest_{i}", trees, depth, targets, rows, aggregate)
 
 
+def chain(name, x, *steps):
+    """Layers over an image large enough to be computed in strips. A step is (input, outputs, kernel, stride, groups,
+    added, relu): values are counted from 0, the input; added is the number of one to add, or None."""
+    nodes, fixed, channels, values = [], [], [x.shape[1]], ["x0"]
+    for k, (source, outputs, kernel, stride, groups, added, relu) in enumerate(steps):
+        w = array(np.float32, outputs, channels[source] // groups, kernel, kernel) / np.float32(kernel * channels[source] ** 0.5)
+        fixed += [numpy_helper.from_array(w, f"w{k}"), numpy_helper.from_array(array(np.float32, outputs), f"b{k}")]
+        nodes.append(helper.make_node("Conv", [values[source], f"w{k}", f"b{k}"], [f"c{k}"], strides=[stride] * 2,
+                                      pads=[kernel // 2] * 4, group=groups))
+        last = f"c{k}"
+        if added is not None:
+            nodes.append(helper.make_node("Add", [last, values[added]], [f"a{k}"]))
+            last = f"a{k}"
+        if relu:
+            nodes.append(helper.make_node("Relu", [last], [f"r{k}"]))
+            last = f"r{k}"
+        values.append(last)
+        channels.append(outputs)
+    nodes.append(helper.make_node("MaxPool", [values[-1]], ["y0"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4))
+    graph = helper.make_graph(nodes, name, [info("x0", x)], [helper.make_empty_tensor_value_info("y0")], fixed)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    want = ReferenceEvaluator(model).run(None, {"x0": x})[0]
+    del graph.output[:]
+    graph.output.append(info("y0", want))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    return f"shapes_{name}", model, [([x], [want])], 1e-3, 1e-4
+
+
+def chains():
+    x = array(np.float32, 1, 8, 47, 35)
+    yield chain("chain_expand", x, (0, 32, 1, 1, 1, None, True), (1, 32, 3, 1, 32, None, True), (2, 8, 1, 1, 1, 0, False),
+                (3, 24, 3, 2, 1, None, True))
+    yield chain("chain_residual", x, (0, 16, 3, 1, 1, None, True), (1, 16, 3, 1, 1, None, True), (2, 16, 3, 1, 1, 1, True),
+                (3, 16, 5, 1, 16, None, False), (4, 16, 1, 1, 1, 3, True))
+    yield chain("chain_shortcut", x, (0, 16, 3, 2, 1, None, True), (1, 32, 3, 1, 1, None, True), (1, 32, 1, 1, 1, 2, True),
+                (3, 32, 3, 1, 1, 3, True))
+
+
 def cases():
-    for family in (forests, integers, convolutions, pools, products, reductions, broadcasts, movements, normals, losses,
+    for family in (chains, forests, integers, convolutions, pools, products, reductions, broadcasts, movements, normals, losses,
                    places, sums):
         yield from filter(None, family())
