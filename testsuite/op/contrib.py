@@ -100,7 +100,7 @@ def blocks():
         real_weights = ((w - zero[..., None]) * scales[..., None]).reshape(n, -1)[:, :k]
         want = (a.astype(np.float64) @ real_weights.T + bias).astype(f)
         given = pack(zero, bits).ravel() if zeros == "packed" else zero.astype(f) if zeros else None
-        yield case(f"matmulnbits_{bits}_{k}", "MatMulNBits", [a, pack(w, bits), scales.ravel(), given, None, bias], want, [1, 2, 3, 5], bits=bits,
+        yield case(f"matmulnbits_{bits}_{k}", "MatMulNBits", [a, pack(w, bits), scales.ravel(), given, None, bias], want, [1, 2, 3, 5], atol=1e-6 * float(np.abs(want).max()), bits=bits,
                    block_size=size, K=k, N=n)
 
 

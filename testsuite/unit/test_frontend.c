@@ -239,7 +239,7 @@ START_TEST(tensors_of_wrong_size_or_type_are_refused) {
         {T(FLOAT), 2, {INT64_C(1) << 62, 4}, 8, "more elements than memory can hold"},
         {T(FLOAT), 1, {INT64_C(1) << 60}, 8, "more elements than memory can hold"},
         {T(STRING), 1, {1}, 8, "element type STRING (8)"},
-        {T(INT4), 1, {1}, 8, "element type INT4 (22)"},
+        {T(FLOAT4E2M1), 1, {1}, 8, "element type FLOAT4E2M1 (23)"},
         {99, 1, {1}, 8, "element type unknown (99)"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

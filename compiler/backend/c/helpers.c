@@ -157,7 +157,7 @@ static void half_conversions(Helpers *h, const char *name, DType to, DType from)
 
 /* What a BITCAST to t comes from. */
 static const char *bitcast_source(Helpers *h, KType t, DType from) {
-    int lanes = t.lanes * lane_bytes(t.dtype) / lane_bytes(from);
+    int lanes = t.lanes * dtype_size(t.dtype) / dtype_size(from);
     return lanes == 1 ? dtype_c(from) : c_type(h, (KType){from, lanes});
 }
 
@@ -484,6 +484,8 @@ static void vector_helper(Helpers *h, const char *family, const char *name, KTyp
         vector_select(h, name, t);
     else if (!strcmp(family, "cast"))
         vector_cast(h, name, t, from);
+    else if (!strcmp(family, "bitcast") && (t.dtype == DT_BOOL || from == DT_BOOL))
+        vector_cast(h, name, t, from); /* truth in memory is a byte 0 or 1, in vectors a mask */
     else if (!strcmp(family, "bitcast")) {
         open_vector(h, c_type(h, t), name, arena_printf(h->arena, "%s x", bitcast_source(h, t, from)));
         sb_printf(&h->text, "    return (%s)x;\n}\n", c_type(h, t));
