@@ -129,7 +129,7 @@ static void unpack(Import *im, DType t, size_t count, Data *data) {
     const uint8_t *packed = data->bytes;
     uint8_t *q = arena_alloc(im->arena, count);
     for (size_t i = 0; i < count; i++) {
-        unsigned x = packed[i / (size_t)each] >> (i % (size_t)each * (size_t)width) & ((1u << width) - 1);
+        unsigned x = (unsigned)packed[i / (size_t)each] >> (i % (size_t)each * (size_t)width) & ((1u << width) - 1);
         bool negative = dtype_is_signed(t) && x >> (width - 1);
         q[i] = (uint8_t)(negative ? x | ~0u << width : x);
     }
