@@ -14,6 +14,8 @@ static const Verb verbs[] = {
      verb_compile},
     {"bench", "[options] MODEL.onnx [INPUT.npy|.pb]...", "Measure a model on this machine, kernel by kernel.", 1, -1, verb_bench},
     {"check", "[options] MODEL.onnx", "Report whether mlcc supports a model, and what it will cost.", 1, 1, verb_check},
+    {"quantize", "[options] MODEL.onnx --calibrate PATH -o FILE.onnx", "Write a model with 8-bit weights and activations; report what it costs.", 1, 1,
+     verb_quantize},
     {"run", "[options] MODEL.onnx [INPUT.npy|.pb]...", "Execute a model on this machine.", 1, -1, verb_run},
     {"tune", "[options] MODEL.onnx -o FILE.json", "Measure schedules of a model's kernels; write those that are faster.", 1, 1, verb_tune},
     {"verify", "[options] CASE_DIR...", "Compile, build and run ONNX test cases; compare with their stored outputs.", 1, -1,

@@ -11,13 +11,14 @@
 
 #include "passes/passes.h"
 
-enum { MOST_THREADS = 256 };
-enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, TUNE = 32, ALL = 63 };
+enum { MOST_THREADS = 256, MOST_SAMPLES = 1000000 };
+enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, TUNE = 32, QUANTIZE = 64, ALL = 127, TARGETS = ALL & ~QUANTIZE };
 
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
-    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_HELP
+    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_CALIBRATE,
+    OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_HELP
 };
 
 static const struct Row {
@@ -28,8 +29,8 @@ static const struct Row {
     unsigned verbs;
     const char *help; /* "ARG  text" */
 } rows[] = {
-    {OPT_OUTPUT, 'o', "output", required_argument, COMPILE | TUNE, "FILE  where to write; .c .o .s .ll chooses the form"},
-    {OPT_TARGET, 't', "target", required_argument, ALL, "NAME  generic (default), native, cortex-m55, ... or a .json file"},
+    {OPT_OUTPUT, 'o', "output", required_argument, COMPILE | TUNE | QUANTIZE, "FILE  where to write; .c .o .s .ll chooses the form"},
+    {OPT_TARGET, 't', "target", required_argument, TARGETS, "NAME  generic (default), native, cortex-m55, ... or a .json file"},
     {OPT_DIM, 0, "dim", required_argument, ALL, "NAME=N  fix a symbolic dimension"},
     {OPT_PREFIX, 'p', "prefix", required_argument, COMPILE, "ID  start of every global name (default: FILE's)"},
     {OPT_WEIGHTS, 0, "weights", required_argument, COMPILE | VERIFY, "c|incbin|bin  in the C text, by .incbin, or as a pointer"},
@@ -49,7 +50,12 @@ static const struct Row {
     {OPT_RUN, 0, "run", required_argument, TUNE, "COMMAND  what runs programs for the target (default: this process)"},
     {OPT_VIA, 0, "via", required_argument, VERIFY, "c|object|jit  what to verify (default c)"},
     {OPT_CC, 0, "cc", required_argument, VERIFY | TUNE, "COMMAND  C compiler with its options (default: the target's)"},
-    {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, ALL, "keep channels that change nothing"},
+    {OPT_CALIBRATE, 0, "calibrate", required_argument, QUANTIZE, "PATH  inputs: folder with test_data_set_*/ or .npy files, .npz, .npy"},
+    {OPT_METHOD, 0, "method", required_argument, QUANTIZE, "NAME  of ranges: minmax (default), percentile, entropy, mse"},
+    {OPT_ACTIVATIONS, 0, "activations", required_argument, QUANTIZE, "TYPE  uint8 (default) or int8"},
+    {OPT_SAMPLES, 0, "samples", required_argument, QUANTIZE, "N  take at most N samples (default 512)"},
+    {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, QUANTIZE, "X  fail where an output's cosine to the float model is less"},
+    {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, TARGETS, "keep channels that change nothing"},
     {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},
     {OPT_DUMP_KERNELS, 0, "dump-kernels", no_argument, COMPILE | CHECK, "print the scheduled kernels"},
     {OPT_VERIFY_IR, 0, "verify-ir", no_argument, ALL, "check the invariants of the IR after every pass"},
@@ -62,7 +68,7 @@ static unsigned verb_bit(const Verb *v) {
     static const struct {
         const char *name;
         unsigned bit;
-    } verbs[] = {{"", COMPILE}, {"bench", BENCH}, {"check", CHECK}, {"run", RUN}, {"tune", TUNE}, {"verify", VERIFY}};
+    } verbs[] = {{"", COMPILE}, {"bench", BENCH}, {"check", CHECK}, {"quantize", QUANTIZE}, {"run", RUN}, {"tune", TUNE}, {"verify", VERIFY}};
     int i = 0;
     while (strcmp(v->name, verbs[i].name) != 0)
         i++;
@@ -84,7 +90,7 @@ static void print_help(const Verb *v) {
         printf("%-32s %s\n", left, text ? text + 2 : help);
     }
     if (!*v->name)
-        puts("\nVerbs: bench, check, run, tune, verify; each with --help.  mlcc --version prints the version.");
+        puts("\nVerbs: bench, check, quantize, run, tune, verify; each with --help.  mlcc --version prints the version.");
     puts("Exit status: 0 done, 1 the model failed, 2 usage.");
 }
 
@@ -136,6 +142,7 @@ static bool choose(const char *text, const char *const *names, int *out) {
 
 static bool set(Options *o, int id, const char *arg) {
     static const char *const weights[] = {"c", "incbin", "bin", NULL}, *const via[] = {"c", "object", "jit", NULL};
+    static const char *const methods[] = {"minmax", "percentile", "entropy", "mse", NULL}, *const activations[] = {"uint8", "int8", NULL};
     int k = 0;
     switch (id) {
     case OPT_OUTPUT: o->output = arg; break;
@@ -169,6 +176,19 @@ static bool set(Options *o, int id, const char *arg) {
             return false;
         o->via = (VerifyVia)k;
         break;
+    case OPT_CALIBRATE: o->calibrate = arg; break;
+    case OPT_METHOD:
+        if (!choose(arg, methods, &k))
+            return false;
+        o->method = (CalibrationMethod)k;
+        break;
+    case OPT_ACTIVATIONS:
+        if (!choose(arg, activations, &k))
+            return false;
+        o->activations = k ? DT_I8 : DT_U8;
+        break;
+    case OPT_SAMPLES: return count(arg, MOST_SAMPLES, &o->samples);
+    case OPT_ACCURACY_FLOOR: return positive(arg, &o->accuracy_floor) && o->accuracy_floor <= 1;
     case OPT_RUN: o->run_command = arg; break;
     case OPT_CC: o->cc = arg; break;
     case OPT_TUNING: o->tuning = arg; break;
@@ -197,7 +217,8 @@ static void spell_like_compilers(int argc, char **argv) {
 
 int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
     unsigned measures = verb_bit(verb) & (BENCH | TUNE);
-    *o = (Options){.target = measures ? "native" : "generic", .seconds = measures == TUNE ? 60 : 2};
+    *o = (Options){.target = measures ? "native" : "generic", .seconds = measures == TUNE ? 60 : 2, .activations = DT_U8,
+                   .samples = 512};
     struct option longs[ROWS + 1] = {{0}};
     char shorts[3 * ROWS + 2] = ":"; /* getopt_long tells an argument that is missing from an unknown option */
     int n = 0;

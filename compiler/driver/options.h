@@ -11,6 +11,8 @@
 typedef enum MainKind { MAIN_NONE, MAIN_HOST, MAIN_EMBEDDED } MainKind;
 typedef enum VerifyVia { VIA_C, VIA_OBJECT, VIA_JIT } VerifyVia;
 
+typedef enum CalibrationMethod { CALIBRATE_MINMAX, CALIBRATE_PERCENTILE, CALIBRATE_ENTROPY, CALIBRATE_MSE } CalibrationMethod;
+
 typedef struct Options {
     int n_operands;
     char **operand; /* model, then the verb's own */
@@ -41,6 +43,11 @@ typedef struct Options {
     const char *out_dir; /* run */
     VerifyVia via;       /* verify */
     const char *cc;      /* verify */
+    const char *calibrate; /* quantize: a folder or file */
+    CalibrationMethod method;
+    DType activations;
+    int samples;         /* quantize: at most so many */
+    double accuracy_floor; /* … the least cosine; 0: none */
 } Options;
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -58,6 +65,7 @@ int options_parse(const Verb *verb, int argc, char **argv, Options *o);
 int verb_compile(const Options *o);
 int verb_bench(const Options *o);
 int verb_check(const Options *o);
+int verb_quantize(const Options *o);
 int verb_run(const Options *o);
 int verb_tune(const Options *o);
 int verb_verify(const Options *o);

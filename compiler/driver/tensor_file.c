@@ -50,7 +50,9 @@ static bool npy_shape(Arena *a, const char *p, Tensor *t) {
     return dims_count(t->rank, dim, &t->count);
 }
 
-static const char *npy_parse(Arena *a, const FileMap *map, Tensor *t) {
+const char tensor_npy_type[] = "its element type is none that mlcc reads";
+
+const char *tensor_parse_npy(Arena *a, const FileMap *map, Tensor *t) {
     if (map->size < 12 || memcmp(map->data, "\x93NUMPY", 6))
         return "it is not a .npy file";
     size_t length = map->data[8] | (size_t)map->data[9] << 8, start = 10;
@@ -70,7 +72,7 @@ static const char *npy_parse(Arena *a, const FileMap *map, Tensor *t) {
         if (!strncmp(descr + (*descr == '=' || *descr == '|' || *descr == '<'), npy_types[i].descr + 1, 2))
             t->dtype = npy_types[i].dtype;
     if (t->dtype == DT_NONE || *descr == '>')
-        return "its element type is none that mlcc reads";
+        return tensor_npy_type;
     if (!npy_shape(a, shape + 1, t))
         return "its shape is not valid";
     if (strncmp(order, "False", 5) && t->rank > 1)
@@ -99,7 +101,7 @@ bool tensor_read_file(Arena *a, Diag *d, const char *path, Tensor *out) {
     FileMap map;
     if (!file_map(d, path, &map))
         return false;
-    const char *why = npy_parse(a, &map, out);
+    const char *why = tensor_parse_npy(a, &map, out);
     file_unmap(&map);
     if (why)
         diag_error(d, NOWHERE, "cannot read \"%s\": %s", path, why);

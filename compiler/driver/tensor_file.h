@@ -6,6 +6,7 @@
 #include "support/arena.h"
 #include "support/diag.h"
 #include "support/dtype.h"
+#include "support/file.h"
 
 typedef struct Tensor {
     DType dtype;
@@ -17,6 +18,9 @@ typedef struct Tensor {
 
 /* By the file's suffix: .npy or .pb. False after a diagnostic. */
 bool tensor_read_file(Arena *a, Diag *d, const char *path, Tensor *out);
+/* The content of a .npy file. NULL, or why it is none; tensor_npy_type is one of the reasons. */
+const char *tensor_parse_npy(Arena *a, const FileMap *content, Tensor *out);
+extern const char tensor_npy_type[];
 bool tensor_write_npy(Diag *d, const char *path, const Tensor *t);
 double tensor_at(const Tensor *t, int64_t i);
 

@@ -35,6 +35,10 @@ const char *frontend_file(const Model *m, int i);
 Model *frontend_import_bytes(Arena *a, Diag *d, const char *path, const void *bytes, size_t size,
                              const ImportOptions *options);
 
+/* The graph as an ONNX file, in arena memory, of the oldest opset that has its operators. `version` is the producer's.
+ * False after a diagnostic. */
+bool frontend_export(Arena *a, Diag *d, const Graph *g, const char *version, const void **bytes, size_t *size);
+
 /* A TensorProto file (test_data_set_k/input_j.pb) as a constant outside any graph; NULL after a diagnostic. */
 Value *frontend_read_tensor(Arena *a, Diag *d, const char *path);
 

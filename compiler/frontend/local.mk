@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
 	compiler/frontend/attrs.c \
+	compiler/frontend/export.c \
 	compiler/frontend/external.c \
 	compiler/frontend/frontend.h \
 	compiler/frontend/function.c \

@@ -18,6 +18,8 @@ libmlcc_a_SOURCES += \
 	compiler/passes/qdq.c \
 	compiler/passes/quantised.c \
 	compiler/passes/quantised.h \
+	compiler/passes/quantize.c \
+	compiler/passes/quantize.h \
 	compiler/passes/run.c \
 	compiler/passes/sink.c \
 	compiler/passes/storage.c \

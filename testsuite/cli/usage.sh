@@ -37,10 +37,10 @@ version=$(sed -n 's/^AC_INIT(\[mlcc\], \[\(.*\)\])$/\1/p' "$SRC/configure.ac")
 says "--version" 0 "^mlcc $version\$" "" --version
 says "--help" 0 "^Usage: mlcc .*MODEL.onnx" "" --help
 says "-h" 0 "^Usage: mlcc" "" -h
-for verb in bench check run tune verify; do
+for verb in bench check quantize run tune verify; do
     says "$verb --help" 0 "^Usage: mlcc $verb " "" $verb --help
 done
-for verb in "" bench check run tune verify; do
+for verb in "" bench check quantize run tune verify; do
     lines=$("$MLCC" $verb --help | wc -l)
     if [ "$lines" -le 40 ] && [ "$("$MLCC" $verb --help | awk 'length > 120' | wc -l)" -eq 0 ]; then
         pass "mlcc $verb --help fits a screen"
@@ -71,6 +71,13 @@ says "--dim, negative" 2 "" "error: .*batch=-1" symbolic.onnx -o x.c --dim batch
 says "--prefix, not an identifier" 2 "" "error: .*identifier" small.onnx -o x.c --prefix 1x
 says "--via=nonsense" 2 "" "error: .*nonsense" verify --via nonsense small.onnx
 says "output over the model" 2 "" "error: .*overwrite" small.onnx -o ./small.onnx
+says "quantize without output" 2 "" "error: no output" quantize small.onnx --calibrate x.npy
+says "quantize without inputs" 2 "" "error: no inputs given" quantize small.onnx -o x.onnx
+says "quantize over the model" 2 "" "error: .*overwrite" quantize small.onnx -o ./small.onnx --calibrate x.npy
+says "--method=nonsense" 2 "" "error: .*nonsense" quantize small.onnx -o x.onnx --calibrate x.npy --method nonsense
+says "--activations=float" 2 "" "error: .*float" quantize small.onnx -o x.onnx --calibrate x.npy --activations float
+says "--samples=0" 2 "" "error: .*0" quantize small.onnx -o x.onnx --calibrate x.npy --samples 0
+says "--accuracy-floor above 1" 2 "" "error: .*1.5" quantize small.onnx -o x.onnx --calibrate x.npy --accuracy-floor 1.5
 says "check without a model" 2 "" "error: no model given" check
 says "verify without a case" 2 "" "error: no test case given" verify
 if [ -n "$(ls x.* 2>/dev/null)" ]; then

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running models over samples. */
+#include "driver/quantize_run.h"
+
+#include <math.h>
+
+#include "driver/tune.h"
+
+static int output_index(Graph *g, Value *v) {
+    for (int i = 0; i < g->outputs.len; i++)
+        if (g->outputs.data[i] == v)
+            return i;
+    VEC_PUSH(g->arena, &g->outputs, v);
+    v->is_output = true;
+    return g->outputs.len - 1;
+}
+
+bool watch(Watched *w, const Options *o, int n, const char *const *names) {
+    Graph *g = w->c.graph;
+    w->n_outputs = g->outputs.len;
+    w->n = n;
+    w->at = ARENA_ARRAY(w->c.arena, int, n + 1);
+    for (int i = 0; i < n; i++)
+        w->at[i] = output_index(g, strmap_get(&g->names, names[i]));
+    w->module = pipeline_optimize(&w->c, o) ? pipeline_lower(&w->c, w->c.target) : NULL;
+    w->jit = w->module ? jit_compile(w->c.diag, w->module, JIT_FAST) : NULL;
+    return w->jit != NULL;
+}
+
+void watch_end(Watched *w) {
+    jit_free(w->jit);
+    if (w->c.arena)
+        pipeline_close(&w->c);
+}
+
+/* --- ranges --- */
+
+static bool observe_run(const Watched *w, const Tensor *result, bool distribution, const char *const *names, Observed *values) {
+    for (int i = 0; i < w->n; i++) {
+        const Tensor *t = &result[w->at[i]];
+        if (distribution) {
+            observe_distribution(&values[i], t->bytes, t->count);
+        } else if (!observe_extremes(&values[i], t->bytes, t->count)) {
+            diag_error(w->c.diag, NOWHERE, "the value \"%s\" is infinite or no number with these inputs", names[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool observe_all(const Watched *w, const Samples *s, bool distribution, const char *const *names, Observed *values) {
+    bool ok = true;
+    for (int k = 0; ok && k < s->list.len; k++) {
+        Arena *a = arena_new();
+        int n;
+        tune_progress(w->progress, "%s: sample %d of %d", distribution ? "distributions" : "ranges", k + 1, s->list.len);
+        const Tensor *result = execute_jit(a, w->c.diag, w->module, w->jit, s->list.data[k], &n);
+        ok = result && observe_run(w, result, distribution, names, values);
+        arena_free(a);
+    }
+    tune_progress(w->progress, "%s", "");
+    return ok;
+}
+
+bool watch_ranges(const Watched *w, const Samples *s, CalibrationMethod method, const char *const *names, Observed *values) {
+    bool ok = observe_all(w, s, false, names, values);
+    if (!ok || method == CALIBRATE_MINMAX)
+        return ok;
+    for (int i = 0; i < w->n; i++)
+        values[i].bin = ARENA_ARRAY(w->c.arena, double, OBSERVED_BINS);
+    return observe_all(w, s, true, names, values);
+}
+
+/* --- comparison --- */
+
+double agreement_cosine(const Agreement *g) {
+    if (g->want <= 0 || g->got <= 0)
+        return g->noise > 0 ? 0 : 1;
+    return g->product / sqrt(g->want) / sqrt(g->got);
+}
+
+double agreement_noise(const Agreement *g) { return g->want > 0 ? g->noise / g->want : g->noise > 0 ? INFINITY : 0; }
+
+static void compare_tensors(Agreement *g, const Tensor *want, const Tensor *got) {
+    for (int64_t i = 0; i < want->count && i < got->count; i++) {
+        double x = tensor_at(want, i), y = tensor_at(got, i);
+        g->product += x * y;
+        g->want += x * x;
+        g->got += y * y;
+        g->noise += (x - y) * (x - y);
+    }
+}
+
+static bool compare_run(const Watched *want, const Watched *got, const Tensor *input, Agreement *result) {
+    Arena *a = arena_new();
+    int n;
+    Diag *d = got->c.diag;
+    const Tensor *x = execute_jit(a, d, want->module, want->jit, input, &n), *y = x ? execute_jit(a, d, got->module, got->jit, input, &n) : NULL;
+    for (int i = 0; y && i < want->n_outputs; i++)
+        compare_tensors(&result[i], &x[i], &y[i]);
+    for (int i = 0; y && i < want->n; i++)
+        compare_tensors(&result[want->n_outputs + i], &x[want->at[i]], &y[got->at[i]]);
+    arena_free(a);
+    return y != NULL;
+}
+
+bool watch_compare(const Watched *want, const Watched *got, const Samples *s, Agreement *result) {
+    bool ok = true;
+    for (int k = 0; ok && k < s->list.len; k++) {
+        tune_progress(got->progress, "comparison: sample %d of %d", k + 1, s->list.len);
+        ok = compare_run(want, got, s->list.data[k], result);
+    }
+    tune_progress(got->progress, "%s", "");
+    return ok;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Watching values of a model while it runs: calibration, and the comparison of two models. */
+#ifndef MLCC_DRIVER_QUANTIZE_RUN_H
+#define MLCC_DRIVER_QUANTIZE_RUN_H
+
+#include "driver/calibration.h"
+#include "driver/execute.h"
+#include "driver/samples.h"
+
+/* A compiled model that returns some of its values too. */
+typedef struct Watched {
+    Compilation c;
+    const Diag *progress; /* whether to show it */
+    KModule *module;
+    Jit *jit;
+    int n_outputs; /* of the model itself; they come first */
+    int n;
+    int *at;       /* for each name the place among the outputs */
+} Watched;
+
+/* Makes the named values outputs of c's graph and compiles it; w->c is set. False after a diagnostic. */
+bool watch(Watched *w, const Options *o, int n, const char *const *names);
+void watch_end(Watched *w);
+/* What values[i] takes in all runs; needs two of them for a distribution. False after a diagnostic. */
+bool watch_ranges(const Watched *w, const Samples *s, CalibrationMethod method, const char *const *names, Observed *values);
+
+/* How alike two tensors are, over all samples together. */
+typedef struct Agreement {
+    double product, want, got, noise; /* sums of squares but the first */
+} Agreement;
+
+double agreement_cosine(const Agreement *g);
+double agreement_noise(const Agreement *g); /* noise over signal */
+/* First the model's outputs, then what is watched. False after a diagnostic. */
+bool watch_compare(const Watched *want, const Watched *got, const Samples *s, Agreement *result);
+
+#endif
