@@ -18,6 +18,8 @@ typedef struct EmitOptions {
     const char *weights_section; /* NULL: the compiler's default */
     const char *generator;       /* "mlcc 0.1.0", for the first comment */
     const char *options;         /* command-line options that matter, for the first comment; no paths */
+    int n_notes;                 /* lines about the results, for the header */
+    const char *const *note;
     bool static_arena;
     int threads; /* calls of kernels in parts go through the caller's parallel_for; 0 or 1: they run one after the other */
     WeightsMode weights;

@@ -139,6 +139,17 @@ static void print_interface_comment(FILE *f, Arena *a, const KModule *m) {
     }
 }
 
+static void print_notes(FILE *f, const EmitOptions *o) {
+    for (int i = 0; i < o->n_notes; i++) {
+        StrBuf text = {0};
+        c_print_comment_text(&text, o->note[i]);
+        fprintf(f, "%s%s", i ? "\n * " : "\n/* Approximate: ", sb_text(&text));
+        sb_free(&text);
+    }
+    if (o->n_notes)
+        fputs(" */\n", f);
+}
+
 void emit_header(const KModule *m, const EmitOptions *o, FILE *h) {
     Arena *a = arena_new();
     const char *upper = interface_upper(a, o->prefix);
@@ -159,6 +170,7 @@ void emit_header(const KModule *m, const EmitOptions *o, FILE *h) {
     bool threads = o->threads > 1;
     if (threads)
         fprintf(h, "\n%s", descriptor);
+    print_notes(h, o);
     fprintf(h, "\n/* Runs the model and returns 0. Row-major tensors:\n");
     print_interface_comment(h, a, m);
     if (threads)

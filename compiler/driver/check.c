@@ -96,6 +96,10 @@ static void print_table(const Compilation *c, const Summary *s) {
         const FloatNote *f = &c->graph->floats.data[i];
         printf("%-12s %s (%s): %s\n", i ? "" : "float", f->node, f->op_type, f->why);
     }
+    for (int i = 0; i < c->graph->approximations.len; i++) {
+        const ApproximateNote *n = &c->graph->approximations.data[i];
+        printf("%-12s %s (%s): %s\n", i ? "" : "approximate", n->node, n->op_type, n->how);
+    }
     puts("supported    yes");
 }
 
@@ -151,6 +155,14 @@ static void print_json(const Compilation *c, const Summary *s, const char *path)
             cJSON_AddStringToObject(item, "operator", c->graph->floats.data[i].op_type);
             cJSON_AddStringToObject(item, "why", c->graph->floats.data[i].why);
             cJSON_AddItemToArray(floats, item);
+        }
+        cJSON *approximations = cJSON_AddArrayToObject(j, "approximate");
+        for (int i = 0; i < c->graph->approximations.len; i++) {
+            cJSON *item = cJSON_CreateObject();
+            cJSON_AddStringToObject(item, "node", c->graph->approximations.data[i].node);
+            cJSON_AddStringToObject(item, "operator", c->graph->approximations.data[i].op_type);
+            cJSON_AddStringToObject(item, "how", c->graph->approximations.data[i].how);
+            cJSON_AddItemToArray(approximations, item);
         }
     }
     char *text = cJSON_Print(j);

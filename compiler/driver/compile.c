@@ -65,12 +65,22 @@ static const char *option_text(Arena *a, const Compilation *c, const Options *o)
     static const char *const weights[] = {"", " --weights=incbin", " --weights=bin"};
     char *text = arena_printf(a, "--target %s%s%s", c->target->name, weights[o->weights],
                               o->static_arena ? " --static-arena" : "");
+    if (o->fast_math)
+        text = arena_printf(a, "%s --math=fast", text);
     if (o->threads > 1)
         text = arena_printf(a, "%s --threads=%d", text, o->threads);
     if (o->tuning)
         text = arena_printf(a, "%s --tuning %s", text, printable(a, base_name(o->tuning)));
     for (int i = 0; i < o->n_dims; i++)
         text = arena_printf(a, "%s --dim %s=%lld", text, o->dims[i].name, (long long)o->dims[i].size);
+    return text;
+}
+
+/* What --math=fast made less exact, for the header. */
+static const char *const *notes(Arena *a, const Graph *g) {
+    const char **text = ARENA_ARRAY(a, const char *, g->approximations.len + 1);
+    for (int i = 0; i < g->approximations.len; i++)
+        text[i] = arena_printf(a, "%s: %s", g->approximations.data[i].node, g->approximations.data[i].how);
     return text;
 }
 
@@ -131,7 +141,7 @@ static bool write_main(Outputs *out, const Compilation *c, const Options *o, con
         return e->threads < 2 || write_threads(out, c, stem);
     }
     TestData data;
-    if (!test_data_read(c->arena, c->diag, m, o->test_data, &data))
+    if (!test_data_read(c->arena, c->diag, m, o->test_data, c->graph->approximations.len > 0, &data))
         return false;
     emit_embedded_main(m, e, data.n, data.vectors, data.rtol, data.atol, f);
     return true;
@@ -177,6 +187,8 @@ bool compile_write(Compilation *c, const Options *o, const char *model_path, con
         .weights_section = o->weights_section,
         .generator = "mlcc " MLCC_VERSION,
         .options = option_text(c->arena, c, o),
+        .n_notes = c->graph->approximations.len,
+        .note = notes(c->arena, c->graph),
         .static_arena = o->static_arena,
         .threads = o->threads,
         /* Machine code holds its weights in any case: there is nothing to include. */

@@ -17,7 +17,7 @@ enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, TUNE = 32, QUANT
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
-    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_CALIBRATE,
+    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_MATH, OPT_CALIBRATE,
     OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_HELP
 };
 
@@ -55,6 +55,7 @@ static const struct Row {
     {OPT_ACTIVATIONS, 0, "activations", required_argument, QUANTIZE, "TYPE  uint8 (default) or int8"},
     {OPT_SAMPLES, 0, "samples", required_argument, QUANTIZE, "N  take at most N samples (default 512)"},
     {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, QUANTIZE, "X  fail where an output's cosine to the float model is less"},
+    {OPT_MATH, 0, "math", required_argument, TARGETS, "default|fast  fast: larger rounding errors where that saves time"},
     {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, TARGETS, "keep channels that change nothing"},
     {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},
     {OPT_DUMP_KERNELS, 0, "dump-kernels", no_argument, COMPILE | CHECK, "print the scheduled kernels"},
@@ -141,7 +142,8 @@ static bool choose(const char *text, const char *const *names, int *out) {
 }
 
 static bool set(Options *o, int id, const char *arg) {
-    static const char *const weights[] = {"c", "incbin", "bin", NULL}, *const via[] = {"c", "object", "jit", NULL};
+    static const char *const weights[] = {"c", "incbin", "bin", NULL}, *const via[] = {"c", "object", "jit", NULL},
+                      *const math[] = {"default", "fast", NULL};
     static const char *const methods[] = {"minmax", "percentile", "entropy", "mse", NULL}, *const activations[] = {"uint8", "int8", NULL};
     int k = 0;
     switch (id) {
@@ -155,6 +157,11 @@ static bool set(Options *o, int id, const char *arg) {
         o->weights = (WeightsMode)k;
         break;
     case OPT_WEIGHTS_SECTION: o->weights_section = arg; break;
+    case OPT_MATH:
+        if (!choose(arg, math, &k))
+            return false;
+        o->fast_math = k == 1;
+        break;
     case OPT_NO_PRUNE_DEAD: o->keep_dead = true; break;
     case OPT_STATIC_ARENA: o->static_arena = true; break;
     case OPT_THREADS: return count(arg, MOST_THREADS, &o->threads);

@@ -34,6 +34,7 @@ typedef struct Options {
     const char *dump_after;
     bool dump_kernels; /* --dump-kernels: the scheduled kernel IR instead of code */
     bool keep_dead;    /* --no-prune-dead */
+    bool fast_math;    /* --math=fast */
     bool verify_ir;
     bool quiet;
     bool json;           /* check */

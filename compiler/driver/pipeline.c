@@ -19,7 +19,7 @@ bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *mode
 bool pipeline_optimize(Compilation *c, const Options *o) {
     c->verify_ir = o->verify_ir;
     c->threads = o->threads;
-    PassOptions passes = {c->target, o->dump_after, o->dump_after ? stdout : NULL, o->verify_ir, o->threads, o->keep_dead};
+    PassOptions passes = {c->target, o->dump_after, o->dump_after ? stdout : NULL, o->verify_ir, o->threads, o->keep_dead, o->fast_math};
     return passes_run(c->graph, &passes);
 }
 

@@ -20,8 +20,8 @@ typedef struct TestData {
 } TestData;
 
 /* Reads every set of a case (or a folder that is itself one set) and checks it against the module's inputs and
- * outputs. False after a diagnostic. */
-bool test_data_read(Arena *a, Diag *d, const KModule *m, const char *folder, TestData *out);
+ * outputs. What --math=fast made approximate may differ by ten times as much. False after a diagnostic. */
+bool test_data_read(Arena *a, Diag *d, const KModule *m, const char *folder, bool approximate, TestData *out);
 
 /* True when every element is within atol + rtol * (largest magnitude of want); NaN and infinities must agree. *worst
  * receives the largest difference over that bound. */

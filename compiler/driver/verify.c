@@ -102,7 +102,7 @@ static bool verify_case(Case *t, const char *folder, const Target *target) {
     if (!pipeline_open(&t->c, t->d, t->o, model, target))
         return false;
     t->m = pipeline_lower(&t->c, target);
-    if (!t->m || !test_data_read(t->c.arena, t->d, t->m, folder, &t->data))
+    if (!t->m || !test_data_read(t->c.arena, t->d, t->m, folder, t->c.graph->approximations.len > 0, &t->data))
         return false;
     if (t->o->via == VIA_JIT)
         return run_jit(t);

@@ -123,6 +123,11 @@ typedef struct FloatNote {
     const char *node, *op_type, *why;
 } FloatNote;
 
+/* A node whose results --math=fast makes less exact, and how; for reports. */
+typedef struct ApproximateNote {
+    const char *node, *op_type, *how;
+} ApproximateNote;
+
 struct Graph {
     Arena *arena;
     Diag *diag;
@@ -136,6 +141,7 @@ struct Graph {
     int next_id, next_group;
     VEC(Strips *) strips;
     VEC(FloatNote) floats;
+    VEC(ApproximateNote) approximations;
     int64_t arena_size; /* bytes, set by the memory plan */
     struct {            /* what folding may spend, and has (passes/fold.c) */
         int64_t largest, bytes;

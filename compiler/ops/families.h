@@ -338,4 +338,9 @@ ELEMENT(element_tensor_scatter);
 INFER(infer_top_k);
 LOWER(lower_top_k);
 
+/* winograd.c */
+INFER(infer_winograd_conv);
+LOWER(lower_winograd_conv);
+MACS(macs_winograd_conv);
+
 #endif

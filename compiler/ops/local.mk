@@ -41,4 +41,6 @@ libmlcc_a_SOURCES += \
 	compiler/ops/scatter.c \
 	compiler/ops/topk.c \
 	compiler/ops/window.c \
-	compiler/ops/window.h
+	compiler/ops/window.h \
+	compiler/ops/winograd.c \
+	compiler/ops/winograd.h

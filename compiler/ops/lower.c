@@ -171,6 +171,14 @@ void lower_end_loops(Lower *l, LoopNest *nest) {
         kb_end_for(&l->b, nest->loop[--nest->n], NULL);
 }
 
+bool lower_rows(const Lower *l, KIndex *from, KIndex *to) {
+    if (!l->state->strips)
+        return false;
+    *from = l->state->from;
+    *to = l->state->to;
+    return true;
+}
+
 KInstr *lower_for(Lower *l, KLoopKind kind, const char *name, int64_t lo, int64_t hi, int n, KValue *const *init) {
     KValue *from = kb_int(&l->b, DT_INDEX, lo), *to = kb_int(&l->b, DT_INDEX, hi);
     return kb_for(&l->b, kind, name, from, to, 1, n, init);

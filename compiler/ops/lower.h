@@ -40,6 +40,10 @@ typedef struct LoopNest {
 LoopNest lower_loops(Lower *l, int rank, const int64_t *dim, const Value *v);
 void lower_end_loops(Lower *l, LoopNest *nest);
 
+/* The rows (axis 2) that the group is to compute: false, and nothing set, where that is all of them. Then lower_loops keeps to
+ * them by itself. */
+bool lower_rows(const Lower *l, KIndex *from, KIndex *to);
+
 /* One loop lo <= iv < hi (step 1) of the given kind carrying n values. */
 KInstr *lower_for(Lower *l, KLoopKind kind, const char *name, int64_t lo, int64_t hi, int n, KValue *const *init);
 KIndex lower_iv(Lower *l, const KInstr *loop);

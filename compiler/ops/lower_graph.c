@@ -325,7 +325,7 @@ static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; 
 
 static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
 
-/* Puts scratch buffers, each alive in one call only, into the lowest gap between the buffers alive then. */
+/* Puts scratch buffers, each alive from its first call to its last, into the lowest gap between the buffers alive then. */
 static void place_scratch(Assembly *as) {
     KModule *m = as->module;
     int *first = ARENA_ARRAY(as->arena, int, m->buffers.len), *last = ARENA_ARRAY(as->arena, int, m->buffers.len);
@@ -350,7 +350,7 @@ static void place_scratch(Assembly *as) {
             moved = false;
             for (int j = 0; j < m->buffers.len; j++) {
                 const KBuffer *o = m->buffers.data[j];
-                if (o->kind != KBUF_ARENA || o->arena_offset < 0 || first[j] > first[i] || last[j] < first[i])
+                if (o->kind != KBUF_ARENA || o->arena_offset < 0 || first[j] > last[i] || last[j] < first[i])
                     continue;
                 if (at < o->arena_offset + buffer_bytes(o) && o->arena_offset < at + buffer_bytes(b)) {
                     at = round_up(o->arena_offset + buffer_bytes(o), m->arena_align);

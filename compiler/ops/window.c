@@ -85,11 +85,17 @@ int window_weights(const Node *n) {
     return !*n->domain && !strcmp(n->op_type, "QLinearConv") ? 3 : -1;
 }
 
+static bool is_winograd(const Node *n) { return !strcmp(n->domain, "mlcc") && !strcmp(n->op_type, "WinogradConv"); }
+
+int64_t window_rows(const Node *n) { return is_winograd(n) ? attr_int(n, "tile", 1) * attr_int(n, "rows", 1) : 1; }
+
 bool window_of(const Node *n, Window *w) {
     const Attr *shape = node_attr(n, "kernel_shape");
     int64_t group;
     if (!n->in[0] || n->in[0]->rank < 3)
         return false;
+    if (is_winograd(n))
+        return window_read(n, n->in[0], (const int64_t[]){3, 3}, false, w);
     if (window_weights(n) > 0)
         return window_conv(n, n->in[window_weights(n)], w, &group);
     bool pool = *n->domain ? !strcmp(n->op_type, "QLinearAveragePool") && !attr_int(n, "channels_last", 0)

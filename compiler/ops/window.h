@@ -21,6 +21,8 @@ bool window_conv(const Node *n, const Value *k, Window *w, int64_t *group);
 void window_conv_shape(const Node *n, const Value *k, const Window *w, int64_t *dim);
 /* Which input of a convolution has the weights; -1 where n is none. */
 int window_weights(const Node *n);
+/* Rows of its output that n computes at once: others than multiples of it are wasteful. */
+int64_t window_rows(const Node *n);
 /* The window through which n reads input 0: a Conv or a pooling operator; false where it is neither. */
 bool window_of(const Node *n, Window *w);
 

@@ -23,4 +23,5 @@ libmlcc_a_SOURCES += \
 	compiler/passes/run.c \
 	compiler/passes/sink.c \
 	compiler/passes/storage.c \
-	compiler/passes/strips.c
+	compiler/passes/strips.c \
+	compiler/passes/winograd.c

@@ -14,6 +14,7 @@ typedef struct PassOptions {
     bool verify;            /* run the verifier between passes */
     int threads;            /* how many the code is for; 0 as 1 */
     bool keep_dead;         /* without the pass that removes channels */
+    bool fast;              /* results may be less exact where that is faster: pass_winograd */
 } PassOptions;
 
 /* Types and shapes of everything, folding constants on the way where a shape rule needs them. Reports every node that
@@ -27,6 +28,8 @@ void pass_prune(Graph *g);         /* channels of quantised networks that change
 void pass_cse(Graph *g);
 void pass_dead(Graph *g);          /* nodes and constants that no output needs */
 void pass_fuse_conv(Graph *g);     /* BatchNormalization, Mul, Add of constants into Conv and Gemm weights and bias */
+/* 3x3 convolutions by transformed tiles, where that is faster: fewer products, larger rounding errors. */
+void pass_winograd(Graph *g, const Target *t, int threads);
 void pass_pad_channels(Graph *g, const Target *t); /* the first convolution's, for machines that multiply four bytes at once */
 void pass_group(Graph *g);         /* nodes into kernels */
 void pass_layout(Graph *g, const Target *t); /* storage order of activations and weights: channels last round Conv … */

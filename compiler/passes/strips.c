@@ -179,12 +179,26 @@ static int64_t windows_bytes(const Chain *c, const int64_t *window) {
     return sum;
 }
 
+/* What the height of strips should be a multiple of. */
+static int64_t grain(const Chain *c) {
+    int64_t most = 1;
+    for (int i = 0; i < c->n; i++)
+        for (const Node *n = c->member[i].first;; n = n->next) {
+            int64_t rows = window_rows(n);
+            most = rows > most ? rows : most;
+            if (n == c->member[i].last)
+                break;
+        }
+    return most;
+}
+
 /* The tallest strips whose windows fit; where none fit, the lowest that save three quarters of the memory. */
 static int64_t strip_height(const Chain *c, int64_t budget) {
     int64_t rows = c->member[c->n - 1].value->dim[2], window[LONGEST], whole = 0, best = 0;
     for (int i = 0; i < c->n - 1; i++)
         whole += c->member[i].value->dim[2] * row_bytes(c->member[i].value);
-    for (int64_t h = rows / 2; h > 0 && rows <= h * MOST_STRIPS; h--) {
+    int64_t step = grain(c);
+    for (int64_t h = rows / 2 / step * step; h > 0 && rows <= h * MOST_STRIPS; h -= step) {
         if (!walk(c, h, window, NULL, NULL))
             continue;
         int64_t bytes = windows_bytes(c, window);

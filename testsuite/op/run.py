@@ -29,6 +29,7 @@ BATCH = 50
 OBJECT_EVERY = 3  # the JIT makes the same code from all of them
 # The schedules of these are run by JIT, whatever machine this is: they are kernel IR.
 SCHEDULES = ["native", "generic", "x86-64-v3", "cortex-m55"]
+FAST_SCHEDULES = ["x86-64-v3", "x86-64-v4"]
 WAYS = {"c": "-O1", "c-native": "-O1 -march=native", "object": None}
 WARNINGS = "-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 
@@ -49,11 +50,11 @@ def last_line(text):
     return (errors or lines or ["no output"])[-1][-300:]
 
 
-def jit_results(mlcc, batch, target):
+def jit_results(mlcc, batch, target, *options):
     """name -> None or why it failed. A crash costs the case it happened in; the rest runs again without it."""
     results, todo = {}, {c.folder: c for c in batch}
     while todo:
-        status, text = run([mlcc, "verify", "-q", "--via", "jit", "--verify-ir", "--target", target, *todo])
+        status, text = run([mlcc, "verify", "-q", "--via", "jit", "--verify-ir", "--target", target, *options, *todo])
         said = []
         for line in text.splitlines():
             folder, _, verdict = line.partition(": ")
@@ -69,6 +70,16 @@ def jit_results(mlcc, batch, target):
             for case in todo.values():
                 results[case.name] = "no verdict"
             break
+    return results
+
+
+def fast_results(mlcc, batch, target):
+    """The same with --math=fast; convolutions named winograd must be approximate, within ten times the tolerance."""
+    results = jit_results(mlcc, batch, target, "--math=fast")
+    for case in batch:
+        if "winograd" in case.name and results[case.name] is None:
+            _, text = run([mlcc, "check", "-q", "--target", target, "--math=fast", f"{case.folder}/model.onnx"])
+            results[case.name] = None if "Winograd" in text else "without Winograd"
     return results
 
 
@@ -201,6 +212,8 @@ class Batch:
 def batch_results(batch):
     number, cases, mlcc, cc, src, work = batch
     results = {f"jit {t}": jit_results(mlcc, cases, t) for t in SCHEDULES}
+    fast = [c for c in cases if "ai.onnx:Conv" in onnx_cases.operators(c.model)]
+    results.update({f"jit fast {t}": fast_results(mlcc, fast, t) for t in FAST_SCHEDULES})
     results.update(Batch(number, cases, mlcc, cc, src, work).results())
     return results
 

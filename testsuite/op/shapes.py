@@ -73,6 +73,12 @@ def convolutions():
         yield case(f"conv_{i}_fed", "Conv", [x, weights], **both)
         back = array(np.float32, c, m // g, k, k)
         yield case(f"convtranspose_{i}", "ConvTranspose", [x, back], [1], **both)
+    # Large enough for --math=fast: every remainder of tiles, no padding, uneven padding, two images, remainders of channels.
+    rows = [(1, 64, 20, 20, 64, (1, 1, 1, 1)), (1, 64, 17, 22, 64, (1, 1, 1, 1)), (2, 64, 39, 39, 48, (0, 0, 0, 0)),
+            (1, 67, 15, 33, 83, (2, 0, 1, 2)), (1, 128, 8, 8, 128, (1, 1, 1, 1)), (1, 64, 40, 18, 128, (0, 1, 2, 1))]
+    for i, (n, c, h, w, m, pads) in enumerate(rows):
+        constants = [array(np.float32, m, c, 3, 3), array(np.float32, m)]
+        yield case(f"winograd_{i}", "Conv", [array(np.float32, n, c, h, w), *constants[:1 + i % 2]], [1, 2][:1 + i % 2], pads=pads)
     yield case("conv_1d", "Conv", [array(np.float32, 2, 5, 33), array(np.float32, 7, 5, 4)], [1], pads=[3, 0], strides=[3])
     yield case("conv_3d", "Conv", [array(np.float32, 1, 3, 5, 6, 7), array(np.float32, 4, 3, 2, 3, 2)], [1], pads=[1, 0, 1, 0, 1, 0])
     yield case("conv_uneven", "Conv", [array(np.float32, 1, 3, 9, 8), array(np.float32, 4, 3, 3, 2)], [1], pads=[0, 1, 2, 0],
