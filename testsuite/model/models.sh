@@ -58,6 +58,18 @@ verify_object() {
     case_ok "$1, $2, object" "$MLCC" verify -q --target "$2" --via object --cc "sh '$work/build.sh' '' '' ''" "$MODELS/$1"
 }
 
+# Some of it is approximate, and within ten times the tolerance.
+fast() {
+    "$MLCC" check -q --math=fast --target native "$MODELS/$1/model.onnx" | grep -q "^approximate" &&
+        pass "$1, --math=fast does something" || fail "$1, --math=fast does something" "nothing is approximate"
+    for compiler in "$CC" "$CLANG"; do
+        have "$compiler" && case_ok "$1, --math=fast, $compiler" "$MLCC" verify -q --math=fast --target native \
+            --cc "sh '$work/build.sh' '$compiler' 'c99' '-march=native'" "$MODELS/$1"
+    done
+    case_ok "$1, --math=fast, object" "$MLCC" verify -q --math=fast --target native --via object \
+        --cc "sh '$work/build.sh' '' '' ''" "$MODELS/$1"
+}
+
 # cross MODEL TARGET COMMAND...: as C and as an object under the target's emulator.
 cross() {
     model_name=$1
@@ -193,6 +205,7 @@ for model in ${*:-$small $medium $large}; do
     fi
     case $model in
     mobilenet_v2) limits $model ;;
+    resnet8 | super_resolution) fast $model ;;
     *_int8) integers_only $model && same_pruned $model ;;
     esac
     case $model in
