@@ -84,7 +84,7 @@ static bool calibrate(Job *j) {
     Diag *d = &j->quiet;
     int n = j->plan.items.len;
     if (!read_model(j, d, &j->before.c) || !watch(&j->before, j->o, n, j->names) ||
-        !samples_read(j->arena, d, j->before.module, j->o->calibrate, j->o->samples, &j->samples))
+        !samples_read(j->arena, j->diag, j->before.module, j->o->calibrate, j->o->samples, &j->samples))
         return false;
     Observed *values = ARENA_ARRAY(j->arena, Observed, n);
     if (!watch_ranges(&j->before, &j->samples, j->o->method, j->names, values))

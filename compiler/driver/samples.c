@@ -20,6 +20,8 @@ typedef struct Reader {
     int n_inputs;
     const KBuffer **input;
     int most;
+    int left_out; /* sets for other shapes, */
+    Tensors misfit; /* the first of them */
     Samples *out;
 } Reader;
 
@@ -128,9 +130,20 @@ static bool add_set(Reader *r, const char *folder) {
             return false;
         VEC_PUSH(r->arena, &input, t);
     }
-    if (!execute_inputs_fit(r->diag, r->module, input.len, input.data))
-        return false;
-    add_sample(r, input.data);
+    Diag silent = {0};
+    if (execute_inputs_fit(&silent, r->module, input.len, input.data))
+        add_sample(r, input.data);
+    else if (!r->left_out++)
+        r->misfit = input;
+    return true;
+}
+
+/* Cases of models with symbolic dimensions may be of several sizes; one set at least must fit. */
+static bool sets_fit(Reader *r) {
+    if (r->left_out && !r->out->list.len)
+        return execute_inputs_fit(r->diag, r->module, r->misfit.len, r->misfit.data);
+    if (r->left_out)
+        diag_warning(r->diag, NOWHERE, "%d of %d data sets are for other shapes", r->left_out, r->left_out + r->out->list.len);
     return true;
 }
 
@@ -154,7 +167,7 @@ static bool add_arrays_of(Reader *r, const char *folder) {
 
 static bool read_folder(Reader *r, const char *folder) {
     if (exists(input_path(r->arena, folder, 0)))
-        return add_set(r, folder);
+        return add_set(r, folder) && sets_fit(r);
     if (!exists(arena_printf(r->arena, "%s/test_data_set_0", folder)))
         return add_arrays_of(r, folder);
     for (int k = 0; r->out->list.len < r->most; k++) {
@@ -164,7 +177,7 @@ static bool read_folder(Reader *r, const char *folder) {
         if (!add_set(r, set))
             return false;
     }
-    return true;
+    return sets_fit(r);
 }
 
 /* --- archives --- */

@@ -12,6 +12,7 @@
 #include "passes/edit.h"
 #include "passes/passes.h"
 
+enum { SMALLEST_TABLE = 4096 };
 enum { WEIGHT_MOST = 127 }; /* -128 is not used: the scale is the same both ways */
 static const double bias_most = 1 << 29; /* leaves the sum of products room in 32 bits */
 
@@ -311,6 +312,27 @@ static void quantise_weights(Node *n, int axis, double input_scale) {
     dequantise_const(n, 1, q, s, axis);
 }
 
+/* Rows of a table: one scale for all, so that bytes are picked first and only those multiplied. */
+static void quantise_table(Node *n) {
+    Graph *g = n->graph;
+    const Value *w = n->in[0];
+    int64_t count = value_count(w);
+    float most = 0;
+    for (int64_t i = 0; i < count; i++)
+        most = fmaxf(most, (float)fabs(const_float(w, i)));
+    float scale = most / WEIGHT_MOST >= FLT_MIN ? most / WEIGHT_MOST : 1;
+    int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
+    for (int64_t i = 0; i < count; i++)
+        x[i] = (int8_t)clamp(nearbyint(const_float(w, i) / (double)scale), -WEIGHT_MOST, WEIGHT_MOST);
+    Value *q = new_const(g, w->name, "quantized", DT_I8, w->rank, w->dim, x, (size_t)count);
+    dequantise_const(n, 0, q, new_const(g, w->name, "scale", DT_F32, 0, NULL, &scale, sizeof scale), 0);
+}
+
+static bool is_table(const Node *n) {
+    return edit_is(n, "Gather") && is_weight(n->in[0]) && n->in[0]->rank == 2 && value_count(n->in[0]) >= SMALLEST_TABLE &&
+           !value_is_const(n->in[1]) && !attr_int(n, "axis", 0);
+}
+
 /* The range must hold 0 exactly: padding and ReLU make it. */
 static void set_scale(QuantizeItem *item, DType t) {
     double lo = item->lo < 0 ? item->lo : 0, hi = item->hi > 0 ? item->hi : 0, least = t == DT_I8 ? -128 : 0;
@@ -337,8 +359,26 @@ static void quantise_value(QuantizePlan *p, QuantizeItem *item, DType t) {
     item->dequantized = y->name;
 }
 
+/* Softmax on bytes has steps of 1/256 everywhere; ONNX Runtime computes wrong numbers with much finer ones. Where the
+ * results are all small, as those over many elements are, it is computed with floats. */
+static void settle_softmax(QuantizePlan *p, QuantizeItem *item) {
+    Value *x = edit_is(item->layer, "Softmax") ? item->layer->in[0] : NULL;
+    if (!x || p->item_of[x->id] < 0)
+        return;
+    if (item->hi >= 0.5) {
+        item->hi = 255.0 / 256;
+        return;
+    }
+    Value *kept = value_only_user(x) && x->def && !moves(x->def) ? x : item->value;
+    p->items.data[p->item_of[kept->id]].dequantized = kept->name;
+    p->item_of[kept->id] = -1;
+}
+
 void quantize_apply(QuantizePlan *p, DType activations) {
     Graph *g = p->graph;
+    for (int i = 0; i < p->items.len; i++)
+        if (p->items.data[i].layer)
+            settle_softmax(p, &p->items.data[i]);
     for (int i = 0; i < p->items.len; i++) {
         QuantizeItem *item = &p->items.data[i], *like = &p->items.data[item->like];
         item->lo = like->lo;
@@ -349,8 +389,11 @@ void quantize_apply(QuantizePlan *p, DType activations) {
         int axis = weight_axis(n), x = axis >= 0 ? p->item_of[n->in[0]->id] : -1;
         if (x >= 0)
             quantise_weights(n, axis, p->items.data[x].scale);
+        else if (is_table(n))
+            quantise_table(n);
     }
     for (int i = 0; i < p->items.len; i++)
-        quantise_value(p, &p->items.data[i], activations);
+        if (p->item_of[p->items.data[i].value->id] >= 0)
+            quantise_value(p, &p->items.data[i], activations);
     pass_dead(g);
 }

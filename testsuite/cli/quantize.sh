@@ -79,6 +79,11 @@ done
 "$MLCC" quantize "$model" --calibrate images.npy -o few.onnx --samples 20 >out 2>err
 grep -q '^20 samples' out && pass "--samples" || fail "--samples" "$(tail -n 1 out err)"
 
+cp -r sets mixed && cp wrong.npy mixed/test_data_set_1/input_0.npy
+"$MLCC" quantize "$model" --calibrate mixed -o few.onnx >out 2>err
+grep -q '^359 samples' out && grep -q 'warning: .*1 of 360 data sets are for other shapes' err && pass "sets of other shapes" ||
+    fail "sets of other shapes" "$(tail -n 1 out err)"
+
 # The C of it gives what the process that compared it did.
 mkdir -p case/test_data_set_0
 cp minmax.onnx case/model.onnx
