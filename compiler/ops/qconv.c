@@ -102,8 +102,9 @@ static int32_t sum_of_class(const Window *w, const Classes *c, int64_t class, co
     }
 }
 
-/* Whether the zero point can be taken out of the sum by a table no larger than the weights. */
-static bool plan_classes(const Node *n, const Inputs *in, const Window *w, Classes *c, int64_t *count, int64_t *taps) {
+/* Whether the zero point can be taken out of the sum by a table no larger than the weights; machines with vectors of bytes
+ * have room for one that is larger. */
+static bool plan_classes(const Node *n, const Inputs *in, const Window *w, bool roomy, Classes *c, int64_t *count, int64_t *taps) {
     const Value *k = n->in[in->weight];
     if (!value_is_const(k) || !quant_has(n, in->zero) || !value_is_const(n->in[in->zero]) || value_count(n->in[in->zero]) != 1 || !quant_is_zero(n, in->weight_zero) ||
         (quant_has(n, in->bias) && !value_is_const(n->in[in->bias])))
@@ -116,7 +117,7 @@ static bool plan_classes(const Node *n, const Inputs *in, const Window *w, Class
             return false;
         *count *= c[d].count;
     }
-    return *count * (int64_t)sizeof(int32_t) <= *taps * k->dim[1] && (double)*count * (double)*taps * (double)k->dim[0] < MOST_WORK;
+    return *count * (int64_t)sizeof(int32_t) <= *taps * k->dim[1] * (roomy ? 8 : 1) && (double)*count * (double)*taps * (double)k->dim[0] < MOST_WORK;
 }
 
 /* bias - zero point * sum of the weights inside, by class and channel. */
@@ -147,8 +148,8 @@ static KValue *convolve(Lower *l, const Node *n, const Inputs *in, const KIndex 
     KValue *zero = kb_int(b, DT_I32, 0), *weight_zero = zero, *sum;
     if (!quant_is_zero(n, in->weight_zero))
         weight_zero = quant_param(l, n, in->weight_zero, idx[1], DT_I32);
-    bool raised = l->unsigned_bytes && n->in[0]->dtype == DT_I8;
-    if ((raised || !quant_is_zero(n, in->zero)) && plan_classes(n, in, &w, classes, &count, &taps)) {
+    bool raised = l->unsigned_bytes && n->in[0]->dtype == DT_I8 && k->dim[1] % 4 == 0;
+    if ((raised || !quant_is_zero(n, in->zero)) && plan_classes(n, in, &w, l->unsigned_bytes, classes, &count, &taps)) {
         sum = start_from_table(l, n, in, &w, classes, count, taps, raised, idx);
     } else {
         raised = false;
