@@ -28,7 +28,7 @@ typedef struct Channels {
     int64_t n, kept;
     int *lo, *hi; /* bounds of the elements */
     bool *gone;
-    bool keep_one;
+    bool *stays; /* told so by keep_some */
 } Channels;
 
 typedef struct Pruning {
@@ -38,6 +38,7 @@ typedef struct Pruning {
     bool **unread;   /* by id of a DENSE output: input channels with zeros only */
     Value **by;      /* by id: the value with fewer channels */
     int ids;         /* later values are new ones */
+    int64_t together; /* channels are kept in groups of so many */
 } Pruning;
 
 static int least_of(DType t) { return t == DT_I8 ? -128 : 0; }
@@ -228,6 +229,7 @@ static Channels *new_channels(Pruning *p, const Value *v) {
     ch->lo = ARENA_ARRAY(p->g->arena, int, ch->n);
     ch->hi = ARENA_ARRAY(p->g->arena, int, ch->n);
     ch->gone = ARENA_ARRAY(p->g->arena, bool, ch->n);
+    ch->stays = ARENA_ARRAY(p->g->arena, bool, ch->n);
     for (int64_t c = 0; c < ch->n; c++) {
         ch->lo[c] = least_of(v->dtype);
         ch->hi[c] = ch->lo[c] + 255;
@@ -306,7 +308,7 @@ static bool may_go(const Pruning *p, const Value *v, int64_t c) {
         return false;
     if (kind == SUM && !is_gone(p, n->in[3], c))
         return false;
-    if (c == 0 && channels_of(p, v)->keep_one)
+    if (channels_of(p, v)->stays[c])
         return false;
     for (int i = 0; i < v->uses.len; i++)
         if (!reader_allows(p, &v->uses.data[i], v, c))
@@ -329,7 +331,7 @@ static bool settle(Pruning *p) {
     return changed;
 }
 
-/* A tensor keeps at least one channel. */
+/* A tensor keeps at least one channel, and whole groups of them. */
 static bool keep_some(Pruning *p) {
     bool changed = false;
     for (Node *n = p->g->first; n; n = n->next) {
@@ -339,8 +341,12 @@ static bool keep_some(Pruning *p) {
         ch->kept = 0;
         for (int64_t c = 0; c < ch->n; c++)
             ch->kept += !ch->gone[c];
-        if (!ch->kept && !ch->keep_one) {
-            ch->keep_one = changed = true;
+        int64_t more = ch->kept ? (p->together - ch->kept % p->together) % p->together : 1;
+        for (int64_t c = 0; c < ch->n && more; c++) {
+            if (ch->gone[c] && !ch->stays[c]) {
+                ch->stays[c] = changed = true;
+                more--;
+            }
         }
     }
     return changed;
@@ -470,12 +476,12 @@ static bool is_quantised(const Graph *g) {
     return false;
 }
 
-void pass_prune(Graph *g) {
+void pass_prune(Graph *g, const Target *t) {
     int ids = g->next_id;
     if (!is_quantised(g))
         return;
     Pruning p = {g, ARENA_ARRAY(g->arena, Kind, ids), ARENA_ARRAY(g->arena, Channels *, ids), ARENA_ARRAY(g->arena, bool *, ids),
-                 ARENA_ARRAY(g->arena, Value *, ids), ids};
+                 ARENA_ARRAY(g->arena, Value *, ids), ids, t && t->dot ? 4 : 1};
     for (const Node *n = g->first; n; n = n->next)
         find_bounds(&p, n);
     do

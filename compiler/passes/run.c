@@ -21,7 +21,7 @@ static const Step steps[] = {
     {.name = "fold", .can_fail = pass_fold},
     {.name = "canonicalize", .always = pass_canonicalize},
     {.name = "cse", .always = pass_cse},
-    {.name = "prune", .always = pass_prune},
+    {.name = "prune", .targeted = pass_prune},
     {.name = "fold", .can_fail = pass_fold}, /* the factors of a BatchNormalization, for fuse_conv */
     {.name = "fuse_conv", .always = pass_fuse_conv},
     {.name = "fold", .can_fail = pass_fold},
@@ -52,7 +52,7 @@ static void dump(const Graph *g, const char *name, FILE *f) {
 bool passes_run(Graph *g, const PassOptions *o) {
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         const Step *s = &steps[i];
-        if ((o->keep_dead && s->always == pass_prune) || (!o->fast && s->threaded == pass_winograd))
+        if ((o->keep_dead && s->targeted == pass_prune) || (!o->fast && s->threaded == pass_winograd))
             continue;
         if (s->can_fail && !s->can_fail(g))
             return false;

@@ -33,6 +33,8 @@ static void run_layout(Graph *g) { pass_layout(g, &target); }
 /* Storage that knows of no other order than row-major. */
 static void run_rows(Graph *g) { pass_layout(g, NULL); }
 
+static void run_prune(Graph *g) { pass_prune(g, NULL); }
+
 static const struct {
     const char *name;
     void (*run)(Graph *g);
@@ -41,7 +43,7 @@ static const struct {
     {"infer", NULL, pass_infer},       {"fold", NULL, pass_fold},   {"canonicalize", pass_canonicalize, NULL},
     {"cse", pass_cse, NULL},           {"dead", pass_dead, NULL},   {"fuse_conv", pass_fuse_conv, NULL},
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
-    {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", pass_prune, NULL},
+    {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
 };
 
