@@ -18,7 +18,7 @@ enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
     OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_MATH, OPT_CALIBRATE,
-    OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_HELP
+    OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_HELP
 };
 
 static const struct Row {
@@ -56,6 +56,7 @@ static const struct Row {
     {OPT_SAMPLES, 0, "samples", required_argument, QUANTIZE, "N  take at most N samples (default 512)"},
     {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, QUANTIZE, "X  fail where an output's cosine to the float model is less"},
     {OPT_MATH, 0, "math", required_argument, TARGETS, "default|fast  fast: larger rounding errors where that saves time"},
+    {OPT_MIXED, 0, "mixed", no_argument, QUANTIZE, "layers that lose most stay float until the floor holds"},
     {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, TARGETS, "keep channels that change nothing"},
     {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},
     {OPT_DUMP_KERNELS, 0, "dump-kernels", no_argument, COMPILE | CHECK, "print the scheduled kernels"},
@@ -195,6 +196,7 @@ static bool set(Options *o, int id, const char *arg) {
         o->activations = k ? DT_I8 : DT_U8;
         break;
     case OPT_SAMPLES: return count(arg, MOST_SAMPLES, &o->samples);
+    case OPT_MIXED: o->mixed = true; break;
     case OPT_ACCURACY_FLOOR: return positive(arg, &o->accuracy_floor) && o->accuracy_floor <= 1;
     case OPT_RUN: o->run_command = arg; break;
     case OPT_CC: o->cc = arg; break;

@@ -49,6 +49,7 @@ typedef struct Options {
     DType activations;
     int samples;         /* quantize: at most so many */
     double accuracy_floor; /* … the least cosine; 0: none */
+    bool mixed;          /* … layers stay float until it holds */
 } Options;
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };

@@ -13,17 +13,22 @@
 #include "passes/passes.h"
 #include "passes/quantize.h"
 
+enum { MOST_ROUNDS = 32 };
+
 typedef struct Job {
     const Options *o;
     Diag *diag, quiet; /* the second for what has been said already */
-    Arena *arena;
+    Arena *arena, *round; /* the second for one attempt */
     const Target *target;
     Compilation c;     /* becomes the quantised graph */
     Watched before, after;
     QuantizePlan plan;
     const char **names;       /* of the items' values in the float graph */
     const char **dequantized; /* … in the quantised graph */
+    Observed *range;
+    QuantizeStay *stay;
     Samples samples;
+    Agreement *agreement; /* of the outputs, then of the items */
     const void *bytes; /* the new file */
     size_t size, weights_before, weights_after;
 } Job;
@@ -71,10 +76,12 @@ static bool make_plan(Job *j) {
     j->weights_before = weight_bytes(j->c.graph);
     j->plan = quantize_plan(j->c.graph);
     int n = j->plan.items.len;
+    j->stay = ARENA_ARRAY(j->arena, QuantizeStay, n + 1);
+    j->range = ARENA_ARRAY(j->arena, Observed, n + 1);
     j->names = ARENA_ARRAY(j->arena, const char *, n + 1);
     j->dequantized = ARENA_ARRAY(j->arena, const char *, n + 1);
     for (int i = 0; i < n; i++)
-        j->names[i] = j->plan.items.data[i].name;
+        j->names[i] = arena_strdup(j->arena, j->plan.items.data[i].name);
     if (!n)
         diag_error(j->diag, NOWHERE, "the model has no float32 operator that works on bytes too");
     return n > 0;
@@ -86,19 +93,28 @@ static bool calibrate(Job *j) {
     if (!read_model(j, d, &j->before.c) || !watch(&j->before, j->o, n, j->names) ||
         !samples_read(j->arena, j->diag, j->before.module, j->o->calibrate, j->o->samples, &j->samples))
         return false;
-    Observed *values = ARENA_ARRAY(j->arena, Observed, n);
-    if (!watch_ranges(&j->before, &j->samples, j->o->method, j->names, values))
+    if (!watch_ranges(&j->before, &j->samples, j->o->method, j->names, j->range))
         return false;
-    for (int i = 0; i < n; i++)
-        calibrated_range(&values[i], j->o->method, &j->plan.items.data[i].lo, &j->plan.items.data[i].hi);
+    for (int i = 0; i < n; i++) {
+        double lo, hi;
+        calibrated_range(&j->range[i], j->o->method, &lo, &hi);
+        j->range[i].lo = lo;
+        j->range[i].hi = hi;
+    }
     return true;
 }
 
 /* The file's bytes are read back: what is compared is what is written. */
 static bool convert(Job *j) {
+    for (int i = 0; i < j->plan.items.len; i++) {
+        QuantizeItem *item = &j->plan.items.data[i];
+        item->lo = j->range[i].lo;
+        item->hi = j->range[i].hi;
+        item->stay = j->stay[i];
+    }
     quantize_apply(&j->plan, j->o->activations);
     j->weights_after = weight_bytes(j->c.graph);
-    if (!frontend_export(j->arena, j->diag, j->c.graph, MLCC_VERSION, &j->bytes, &j->size))
+    if (!frontend_export(j->round, j->diag, j->c.graph, MLCC_VERSION, &j->bytes, &j->size))
         return false;
     Compilation *c = &j->after.c;
     ImportOptions import = {0, NULL};
@@ -137,37 +153,97 @@ static void print_layers(const QuantizePlan *p, const Agreement *g) {
         const QuantizeItem *item = &p->items.data[i];
         if (item->like != i)
             continue;
-        print_agreement(item->layer ? "layer" : "input", item->layer ? item->layer->name : item->name, item->layer ? item->layer->op_type : NULL,
-                        &g[i]);
+        if (item->layer)
+            print_agreement("layer", item->layer->name, item->layer->op_type, &g[i]);
+        else
+            print_agreement("input", item->name, NULL, &g[i]);
         if (worst < 0 || own_noise(p, g, i) > own_noise(p, g, worst))
             worst = i;
     }
     const QuantizeItem *item = &p->items.data[worst];
-    printf("most is lost in %s \"%s\"\n", item->layer ? item->layer->op_type : "the input", item->layer ? item->layer->name : item->name);
+    printf("most is lost in %s \"%s\"\n", item->layer ? item->layer->op_type : "the input",
+           item->layer ? item->layer->name : item->name);
 }
 
-/* Prints all; false where an output misses the floor. */
+static int worst_output(const Job *j) {
+    int worst = 0;
+    for (int i = 1; i < j->c.graph->outputs.len; i++)
+        worst = agreement_cosine(&j->agreement[i]) < agreement_cosine(&j->agreement[worst]) ? i : worst;
+    return worst;
+}
+
+/* False where an output misses the floor. */
 static bool report(Job *j) {
     const Graph *g = j->c.graph;
-    int outputs = g->outputs.len;
-    Agreement *a = ARENA_ARRAY(j->arena, Agreement, outputs + j->plan.items.len);
-    if (!watch_compare(&j->before, &j->after, &j->samples, a))
-        return false;
-    print_layers(&j->plan, a + outputs);
-    int worst = 0;
-    for (int i = 0; i < outputs; i++) {
-        print_agreement("output", g->outputs.data[i]->name, NULL, &a[i]);
-        worst = agreement_cosine(&a[i]) < agreement_cosine(&a[worst]) ? i : worst;
-    }
-    printf("%d samples; weights %zu bytes, were %zu: %.2f times smaller\n", j->samples.list.len, j->weights_after, j->weights_before,
-           (double)j->weights_before / (double)j->weights_after);
-    double cosine = agreement_cosine(&a[worst]);
+    int outputs = g->outputs.len, worst = worst_output(j);
+    print_layers(&j->plan, j->agreement + outputs);
+    for (int i = 0; i < outputs; i++)
+        print_agreement("output", g->outputs.data[i]->name, NULL, &j->agreement[i]);
+    for (int i = 0; i < j->plan.items.len; i++)
+        if (j->stay[i])
+            printf("float   %s%s\n", j->names[i], j->stay[i] == STAY_WEIGHTS ? " and the weights before it" : "");
+    printf("%d samples; weights %zu bytes, were %zu: %.2f times smaller\n", j->samples.list.len, j->weights_after,
+           j->weights_before, (double)j->weights_before / (double)j->weights_after);
+    double cosine = agreement_cosine(&j->agreement[worst]);
     if (cosine >= j->o->accuracy_floor)
         return true;
     fflush(stdout);
     diag_error(j->diag, NOWHERE, "output \"%s\" has the cosine %.6f to that of the float model; %g was asked for",
                g->outputs.data[worst]->name, cosine, j->o->accuracy_floor);
     return false;
+}
+
+/* --- mixed precision --- */
+
+/* Another layer, the one that adds most noise, stays float: what it computes, then its weights too. */
+static bool leave_worst(Job *j, bool *touched) {
+    const QuantizePlan *p = &j->plan;
+    const Agreement *g = j->agreement + j->c.graph->outputs.len;
+    int worst = -1;
+    for (int i = 0; i < p->items.len; i++) {
+        const QuantizeItem *item = &p->items.data[i];
+        bool left = j->stay[i] == STAY_NOT ? item->like == i : j->stay[i] == STAY_VALUE && item->has_weights;
+        if (left && !touched[i] && (worst < 0 || own_noise(p, g, i) > own_noise(p, g, worst)))
+            worst = i;
+    }
+    if (worst < 0)
+        return false;
+    j->stay[worst] = j->stay[worst] == STAY_NOT ? STAY_VALUE : STAY_WEIGHTS;
+    return touched[worst] = true;
+}
+
+static void end_round(Job *j) {
+    watch_end(&j->after);
+    j->after = (Watched){.progress = j->diag};
+    if (j->round)
+        arena_free(j->round);
+    j->round = NULL;
+}
+
+static bool attempt(Job *j, bool again) {
+    end_round(j);
+    j->round = arena_new();
+    if (again) {
+        pipeline_close(&j->c);
+        if (!read_model(j, &j->quiet, &j->c))
+            return false;
+        j->plan = quantize_plan(j->c.graph);
+    }
+    j->agreement = ARENA_ARRAY(j->round, Agreement, j->c.graph->outputs.len + j->plan.items.len);
+    return convert(j) && watch_compare(&j->before, &j->after, &j->samples, j->agreement);
+}
+
+/* Some layers at a time, so that a large network needs no more attempts than a small one. */
+static bool quantise(Job *j) {
+    bool ok = attempt(j, false), more = true;
+    while (ok && more && j->o->mixed && agreement_cosine(&j->agreement[worst_output(j)]) < j->o->accuracy_floor) {
+        bool *touched = ARENA_ARRAY(j->arena, bool, j->plan.items.len);
+        more = leave_worst(j, touched);
+        for (int k = MOST_ROUNDS; k <= j->plan.items.len; k += MOST_ROUNDS)
+            leave_worst(j, touched);
+        ok = attempt(j, true);
+    }
+    return ok;
 }
 
 static bool write_file(const Job *j) {
@@ -198,14 +274,16 @@ int verb_quantize(const Options *o) {
         return usage("the output would overwrite the model");
     if (!o->calibrate)
         return usage("no inputs given: --calibrate PATH");
+    if (o->mixed && !(o->accuracy_floor > 0))
+        return usage("--mixed needs --accuracy-floor");
     Diag d = {.stream = stderr, .file = o->operand[0], .quiet = o->quiet};
     Job j = {.o = o, .diag = &d, .quiet = d, .arena = arena_new()};
     j.quiet.quiet = true;
-    j.before.progress = j.after.progress = &d;
+    j.before.progress = &d;
     j.target = jit_native_target(j.arena);
-    bool ok = make_plan(&j) && calibrate(&j) && convert(&j) && report(&j) && write_file(&j);
+    bool ok = make_plan(&j) && calibrate(&j) && quantise(&j) && report(&j) && write_file(&j);
     watch_end(&j.before);
-    watch_end(&j.after);
+    end_round(&j);
     pipeline_close(&j.c);
     arena_free(j.arena);
     return ok && !fflush(stdout) ? EXIT_DONE : EXIT_FAILED;

@@ -196,6 +196,14 @@ static void find_sources(const QuantizePlan *p, const Value *v, int depth, Quant
     }
 }
 
+/* The node before n in the same integer operator. */
+static const Node *inner(const Plan *s, const Node *n) {
+    for (int i = 0; i < n->nin; i++)
+        if (n->in[i] && n->in[i]->def && s->inside[n->in[i]->id])
+            return n->in[i]->def;
+    return NULL;
+}
+
 static void add_item(const Plan *s, Value *v) {
     QuantizePlan *p = s->p;
     if (!v || !s->wanted[v->id])
@@ -203,12 +211,9 @@ static void add_item(const Plan *s, Value *v) {
     QuantizeItem item = {.value = v, .name = v->name, .layer = v->def, .like = p->items.len};
     if (v->def && moves(v->def) && p->item_of[v->def->in[0]->id] >= 0)
         item.like = p->items.data[p->item_of[v->def->in[0]->id]].like;
-    for (const Value *x = v; x->def && x->def->nin; ) { /* a layer is called by its product, not by its ReLU */
-        x = x->def->in[0];
-        if (!s->inside[x->id])
-            break;
-        item.layer = x->def;
-    }
+    for (const Node *n = v->def; n; n = inner(s, n)) /* a layer is called by its product, not by its ReLU */
+        item.layer = n;
+    item.has_weights = item.layer && weight_axis(item.layer) >= 0;
     find_sources(p, v, 8, &item);
     p->item_of[v->id] = p->items.len;
     VEC_PUSH(p->graph->arena, &p->items, item);
@@ -295,11 +300,12 @@ static void quantise_bias(Node *n, const float *scale, int64_t channels, double 
     dequantise_const(n, 2, q, s, 0);
 }
 
+/* input_scale 0: the input is float, and so stays the bias. */
 static void quantise_weights(Node *n, int axis, double input_scale) {
     Graph *g = n->graph;
-    const Value *w = n->in[1], *bias = n->nin > 2 ? n->in[2] : NULL;
+    const Value *w = n->in[1], *bias = n->nin > 2 && input_scale > 0 ? n->in[2] : NULL;
     int64_t count = value_count(w), channels = w->dim[axis];
-    float *scale = weight_scales(w, axis, is_weight(bias) ? bias : NULL, input_scale);
+    float *scale = weight_scales(w, axis, is_weight(bias) ? bias : NULL, input_scale > 0 ? input_scale : 1);
     int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
     for (int64_t i = 0; i < count; i++) {
         double s = (double)scale[channel_of(w, axis, i)];
@@ -359,6 +365,22 @@ static void quantise_value(QuantizePlan *p, QuantizeItem *item, DType t) {
     item->dequantized = y->name;
 }
 
+static void leave(QuantizePlan *p, int i) {
+    QuantizeItem *item = &p->items.data[i];
+    item->dequantized = item->name;
+    p->item_of[item->value->id] = -1;
+}
+
+/* What holds a value's elements stays with it. */
+static bool stays(const QuantizePlan *p, const QuantizeItem *item) { return item->stay || p->items.data[item->like].stay; }
+
+static bool weights_stay(const QuantizePlan *p, const Node *n) {
+    for (int i = 0; i < p->items.len; i++)
+        if (p->items.data[i].layer == n && p->items.data[i].stay == STAY_WEIGHTS)
+            return true;
+    return false;
+}
+
 /* Softmax on bytes has steps of 1/256 everywhere; ONNX Runtime computes wrong numbers with much finer ones. Where the
  * results are all small, as those over many elements are, it is computed with floats. */
 static void settle_softmax(QuantizePlan *p, QuantizeItem *item) {
@@ -369,15 +391,18 @@ static void settle_softmax(QuantizePlan *p, QuantizeItem *item) {
         item->hi = 255.0 / 256;
         return;
     }
+    if (p->item_of[item->value->id] < 0)
+        return;
     Value *kept = value_only_user(x) && x->def && !moves(x->def) ? x : item->value;
-    p->items.data[p->item_of[kept->id]].dequantized = kept->name;
-    p->item_of[kept->id] = -1;
+    leave(p, p->item_of[kept->id]);
 }
 
 void quantize_apply(QuantizePlan *p, DType activations) {
     Graph *g = p->graph;
     for (int i = 0; i < p->items.len; i++)
-        if (p->items.data[i].layer)
+        if (stays(p, &p->items.data[i]))
+            leave(p, i);
+        else if (p->items.data[i].layer)
             settle_softmax(p, &p->items.data[i]);
     for (int i = 0; i < p->items.len; i++) {
         QuantizeItem *item = &p->items.data[i], *like = &p->items.data[item->like];
@@ -387,8 +412,8 @@ void quantize_apply(QuantizePlan *p, DType activations) {
     }
     for (Node *n = g->first; n; n = n->next) {
         int axis = weight_axis(n), x = axis >= 0 ? p->item_of[n->in[0]->id] : -1;
-        if (x >= 0)
-            quantise_weights(n, axis, p->items.data[x].scale);
+        if (axis >= 0 && !weights_stay(p, n))
+            quantise_weights(n, axis, x >= 0 ? p->items.data[x].scale : 0);
         else if (is_table(n))
             quantise_table(n);
     }

@@ -5,13 +5,17 @@
 
 #include "graph/graph.h"
 
+typedef enum QuantizeStay { STAY_NOT, STAY_VALUE, STAY_WEIGHTS } QuantizeStay;
+
 /* A value that the quantised graph keeps as bytes. */
 typedef struct QuantizeItem {
     Value *value;
     const char *name;        /* of the value in the float graph */
     const Node *layer;       /* that computes it; NULL for inputs */
     int like;                /* the item whose range it has, because it holds the same elements; else its own index */
-    double lo, hi;           /* to be set before quantize_apply */
+    bool has_weights;        /* the layer's, which become bytes */
+    double lo, hi;           /* to be set before quantize_apply, */
+    QuantizeStay stay;       /* like what stays float after all: the value, or the layer's weights as well */
     double scale;            /* set by it, like the zero point */
     int64_t zero;
     const char *dequantized; /* of the value that users read instead; set by quantize_apply */

@@ -79,6 +79,7 @@ says "--method=nonsense" 2 "" "error: .*nonsense" quantize small.onnx -o x.onnx 
 says "--activations=float" 2 "" "error: .*float" quantize small.onnx -o x.onnx --calibrate x.npy --activations float
 says "--samples=0" 2 "" "error: .*0" quantize small.onnx -o x.onnx --calibrate x.npy --samples 0
 says "--accuracy-floor above 1" 2 "" "error: .*1.5" quantize small.onnx -o x.onnx --calibrate x.npy --accuracy-floor 1.5
+says "--mixed without a floor" 2 "" "error: .*--accuracy-floor" quantize small.onnx -o x.onnx --calibrate x.npy --mixed
 says "check without a model" 2 "" "error: no model given" check
 says "verify without a case" 2 "" "error: no test case given" verify
 if [ -n "$(ls x.* 2>/dev/null)" ]; then
