@@ -2,23 +2,23 @@
 /* 3x3 convolutions become mlcc.WinogradConv where transformed tiles are cheaper than the sum over the window. */
 #include "ops/winograd.h"
 
-#include <string.h>
-
 #include "ops/op.h"
 #include "ops/window.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
 
 enum {
-    FEWEST_CHANNELS = 16,
+    FEWEST_CHANNELS = 8,
     NARROW_BITS = 128, /* vectors of fewer bits gain nothing: transforms cost as much as products */
 };
 
-/* Costs in multiply-accumulates of one lane, as measured on machines that start two vectors of them a cycle. */
+/* Costs in multiply-accumulates of one lane, measured on machines that start two vectors of them a cycle. */
 static const double
-    weight_read = 8,     /* a weight from the second cache or beyond, once for each band of tiles */
-    transform_step = 1.3, /* an addition or access of a transform */
+    transform_step = 1, /* an addition or access of a transform */
+    near_weight = 1,    /* a weight from the second cache, or one not much farther, once for each band of tiles … */
+    far_weight = 12,    /* … and from memory */
     must_gain = 1.1;
+enum { NEAR_SIZES = 12 /* of the second cache: what the next one holds */ };
 
 typedef struct Plan {
     const Winograd *w;
@@ -30,22 +30,25 @@ static int64_t divide_up(int64_t x, int64_t by) { return (x + by - 1) / by; }
 
 /* As many rows of tiles as leave room in the cache, in bands that waste least. */
 static int64_t band_of(int64_t rows, double row_bytes, double budget) {
-    int64_t most = row_bytes * 2 > budget ? 1 : (int64_t)(budget / row_bytes), best = 1;
+    int64_t most = row_bytes > budget ? 1 : (int64_t)(budget / row_bytes), best = 1;
     for (int64_t r = 1; r <= most && r <= rows; r++)
         if (divide_up(rows, r) * r <= divide_up(rows, best) * best)
             best = r;
     return best;
 }
 
+static double weight_read(double bytes, const Target *t) { return bytes <= (double)t->l2 * NEAR_SIZES ? near_weight : far_weight; }
+
 static Plan plan(const Node *n, const Window *win, int64_t tile, const Target *t) {
     const Winograd *w = winograd_find(tile);
-    double in = (double)n->in[0]->dim[1], out = (double)n->out[0]->dim[1], points = w->side * w->side;
+    double in = (double)n->in[0]->dim[1], out = (double)n->out[0]->dim[1], points = w->side * w->side, weights = points * in * out;
     int64_t rows = divide_up(win->out[0], tile), columns = divide_up(win->out[1], tile);
-    Plan p = {.w = w};
-    p.band = band_of(rows, points * (double)columns * (in + out) * 4, t->l2 ? t->l2 / 2.0 : 1 << 18);
+    /* Few weights may meet few tiles at a time, which takes less memory. */
+    double cache = t->l2, budget = weights * 4 <= cache ? cache / 8 : cache;
+    Plan p = {.w = w, .band = band_of(rows, points * (double)columns * (in + out) * 4, budget)};
     double bands = (double)divide_up(rows, p.band), tiles = bands * (double)(p.band * columns);
     double forward = tile == 4 ? 216 : 64, backward = tile == 4 ? 190 : 60; /* steps for a tile of one channel */
-    p.cost = tiles * points * in * out + weight_read * bands * points * in * out + transform_step * tiles * (forward * in + backward * out);
+    p.cost = weights * (tiles + bands * weight_read(weights * 4, t)) + transform_step * tiles * (forward * in + backward * out);
     return p;
 }
 
@@ -99,16 +102,16 @@ static void replace(Graph *g, Node *n, const Window *w, const Plan *p) {
     node_remove(n);
 }
 
-/* Threads share the rows of a direct convolution, and gain more by that. */
+/* Threads share the rows of a direct convolution, and gain more by that; machines without caches have no memory to spend. */
 void pass_winograd(Graph *g, const Target *t, int threads) {
-    if (!t || t->vector_bits < NARROW_BITS || !t->fma || threads > 1)
+    if (!t || t->vector_bits < NARROW_BITS || !t->fma || !t->l2 || threads > 1)
         return;
     for (Node *n = g->first, *next; n; n = next) {
         Window w;
         next = n->next;
         if (!applies(n, &w))
             continue;
-        double kernel = (double)value_count(n->in[1]), direct = kernel * ((double)(w.out[0] * w.out[1]) + weight_read);
+        double kernel = (double)value_count(n->in[1]), direct = kernel * ((double)(w.out[0] * w.out[1]) + weight_read(kernel * 4, t));
         Plan best = {.w = NULL, .cost = direct / must_gain};
         for (int64_t tile = 2; tile <= 4; tile += 2) {
             if (w.in[0] < tile + 2 || w.in[1] < tile + 2)
