@@ -79,7 +79,8 @@ static const char *next_entry(Arena *a, const FileMap *map, size_t *at, Entry *e
     size_t name = le16(p + 28), whole = ENTRY_SIZE + name + le16(p + 30) + le16(p + 32);
     if (whole > map->size - *at)
         return "its directory is damaged";
-    *e = (Entry){arena_strndup(a, (const char *)p + ENTRY_SIZE, name), (unsigned)le16(p + 10), le32(p + 20), le32(p + 24), le32(p + 42)};
+    *e = (Entry){arena_strndup(a, (const char *)p + ENTRY_SIZE, name), (unsigned)le16(p + 10), le32(p + 20), le32(p + 24),
+                 le32(p + 42)};
     *at += whole;
     if (e->packed == UINT32_MAX || e->size == UINT32_MAX || e->local == UINT32_MAX)
         return "it is larger than 4 GiB";

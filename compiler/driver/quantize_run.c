@@ -95,7 +95,8 @@ static bool compare_run(const Watched *want, const Watched *got, const Tensor *i
     Arena *a = arena_new();
     int n;
     Diag *d = got->c.diag;
-    const Tensor *x = execute_jit(a, d, want->module, want->jit, input, &n), *y = x ? execute_jit(a, d, got->module, got->jit, input, &n) : NULL;
+    const Tensor *x = execute_jit(a, d, want->module, want->jit, input, &n);
+    const Tensor *y = x ? execute_jit(a, d, got->module, got->jit, input, &n) : NULL;
     for (int i = 0; y && i < want->n_outputs; i++)
         compare_tensors(&result[i], &x[i], &y[i]);
     for (int i = 0; y && i < want->n; i++)

@@ -86,8 +86,8 @@ static bool cut(Reader *r, const char *from, const Tensor *t, int input, Tensors
             sb_printf(&want, "%s%lld", k ? "x" : "", (long long)b->dim[k]);
         for (int k = 0; k < t->rank; k++)
             sb_printf(&got, "%s%lld", k ? "x" : "", (long long)t->dim[k]);
-        diag_error(r->diag, NOWHERE, "input %d (\"%s\") is %s[%s]; \"%s\" holds %s[%s]", input, b->onnx_name, dtype_name(b->dtype),
-                   sb_text(&want), from, dtype_name(t->dtype), sb_text(&got));
+        diag_error(r->diag, NOWHERE, "input %d (\"%s\") is %s[%s]; \"%s\" holds %s[%s]", input, b->onnx_name,
+                   dtype_name(b->dtype), sb_text(&want), from, dtype_name(t->dtype), sb_text(&got));
         sb_free(&want);
         sb_free(&got);
         return false;
@@ -105,7 +105,8 @@ static bool add_array(Reader *r, const char *path) {
     Tensor t;
     Tensors samples = {0};
     if (r->n_inputs != 1) {
-        diag_error(r->diag, NOWHERE, "the model has %d inputs; a .npz file or test_data_set_<k> folders can hold them", r->n_inputs);
+        diag_error(r->diag, NOWHERE, "the model has %d inputs; a .npz file or test_data_set_<k> folders can hold them",
+                   r->n_inputs);
         return false;
     }
     if (!tensor_read_file(r->arena, r->diag, path, &t) || !cut(r, path, &t, 0, &samples))
@@ -183,7 +184,8 @@ static bool read_folder(Reader *r, const char *folder) {
 /* --- archives --- */
 
 static const Tensor *array_for(Reader *r, const Npz *z, int input) {
-    const char *names[] = {r->input[input]->onnx_name, arena_printf(r->arena, "input_%d", input), arena_printf(r->arena, "arr_%d", input)};
+    const char *names[] = {r->input[input]->onnx_name, arena_printf(r->arena, "input_%d", input),
+                           arena_printf(r->arena, "arr_%d", input)};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         for (int i = 0; i < z->arrays.len; i++)
             if (!strcmp(z->arrays.data[i].name, names[k]))

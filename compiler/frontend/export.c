@@ -172,12 +172,14 @@ static int64_t version_needed(const Node *n) {
     static const struct {
         const char *op;
         int version;
-    } older[] = {{"QuantizeLinear", 13},   {"DequantizeLinear", 13}, {"Conv", 11},      {"ConvTranspose", 11},     {"MaxPool", 12},
-                 {"GlobalMaxPool", 1},     {"GlobalAveragePool", 1}, {"AveragePool", 19}, {"Reshape", 14},         {"Flatten", 13},
-                 {"Squeeze", 13},          {"Unsqueeze", 13},        {"Transpose", 13},  {"Identity", 16},          {"HardSwish", 14},
-                 {"HardSigmoid", 6},       {"Elu", 6},               {"Selu", 6},        {"Softplus", 1},           {"Softsign", 1},
-                 {"DepthToSpace", 13},     {"SpaceToDepth", 13},     {"Resize", 19},     {"Pad", 19},               {"Cast", 19},
-                 {"ThresholdedRelu", 10},  {"InstanceNormalization", 6}, {"LSTM", 14},   {"GRU", 14},               {"Shape", 15}};
+    } older[] = {
+        {"QuantizeLinear", 13}, {"DequantizeLinear", 13}, {"Conv", 11}, {"ConvTranspose", 11},
+        {"MaxPool", 12}, {"GlobalMaxPool", 1}, {"GlobalAveragePool", 1}, {"AveragePool", 19}, {"Reshape", 14},
+        {"Flatten", 13}, {"Squeeze", 13}, {"Unsqueeze", 13}, {"Transpose", 13}, {"Identity", 16},
+        {"HardSwish", 14}, {"HardSigmoid", 6}, {"Elu", 6}, {"Selu", 6}, {"Softplus", 1}, {"Softsign", 1},
+        {"DepthToSpace", 13}, {"SpaceToDepth", 13}, {"Resize", 19}, {"Pad", 19}, {"Cast", 19},
+        {"ThresholdedRelu", 10}, {"InstanceNormalization", 6}, {"LSTM", 14}, {"GRU", 14}, {"Shape", 15}
+    };
     bool types = true; /* those of before */
     for (int i = 0; i < n->nin; i++)
         types = types && (!n->in[i] || n->in[i]->dtype != DT_BF16) && (!n->in[i] || dtype_stored(n->in[i]->dtype) == n->in[i]->dtype);

@@ -237,12 +237,14 @@ QuantizePlan quantize_plan(Graph *g) {
 
 /* --- the nodes --- */
 
-static Value *new_const(Graph *g, const char *base, const char *what, DType t, int rank, const int64_t *dim, const void *bytes, size_t size) {
+static Value *new_const(Graph *g, const char *base, const char *what, DType t, int rank, const int64_t *dim,
+                        const void *bytes, size_t size) {
     const char *name = graph_fresh_name(g, arena_printf(g->arena, "%s_%s", base, what));
     return graph_const(g, name, t, rank, dim, (Data){arena_dup(g->arena, bytes, size), size});
 }
 
-static Value *new_node(Node *before, Graph *g, const char *op, const char *base, const char *what, int nin, Value *const *in, DType t) {
+static Value *new_node(Node *before, Graph *g, const char *op, const char *base, const char *what, int nin,
+                       Value *const *in, DType t) {
     const char *name = graph_fresh_name(g, arena_printf(g->arena, "%s_%s", base, what));
     Node *n = graph_node(g, before, "", op, name, nin, in, 1, &name);
     value_set_type(n->out[0], t, in[0]->rank, in[0]->dim);
