@@ -19,7 +19,7 @@ bool observe_extremes(Observed *o, const float *x, int64_t n) {
     return finite == 0;
 }
 
-static double bin_width(const Observed *o) { return (o->hi - o->lo) / BINS; }
+static double bin_width(const Observed *o) { return (o->hi - o->lo) / (double)BINS; }
 
 void observe_distribution(Observed *o, const float *x, int64_t n) {
     double width = bin_width(o);
@@ -114,7 +114,7 @@ static void search(const Observed *o, double (*cost)(const Observed *, double, d
     for (int round = 0; round < 3; round++) {
         double start[2] = {share[0], share[1]};
         for (int t = TRIALS; t > 2; t--) {
-            double s = (double)t / TRIALS, below = round == 2 ? start[0] : s, above = round == 1 ? start[1] : s;
+            double s = (double)t / (double)TRIALS, below = round == 2 ? start[0] : s, above = round == 1 ? start[1] : s;
             double c = cost(o, o->lo * below, o->hi * above);
             if (!(c < least))
                 continue;

@@ -272,7 +272,7 @@ static float *weight_scales(const Value *w, int axis, const Value *bias, double 
     Graph *g = w->graph;
     float *scale = ARENA_ARRAY(g->arena, float, w->dim[axis]);
     for (int64_t i = 0; i < value_count(w); i++) {
-        float x = (float)fabs(const_float(w, i)) / WEIGHT_MOST, *s = &scale[channel_of(w, axis, i)];
+        float x = (float)fabs(const_float(w, i)) / (float)WEIGHT_MOST, *s = &scale[channel_of(w, axis, i)];
         *s = x > *s ? x : *s;
     }
     for (int64_t c = 0; c < w->dim[axis]; c++) {
@@ -328,7 +328,7 @@ static void quantise_table(Node *n) {
     float most = 0;
     for (int64_t i = 0; i < count; i++)
         most = fmaxf(most, (float)fabs(const_float(w, i)));
-    float scale = most / WEIGHT_MOST >= FLT_MIN ? most / WEIGHT_MOST : 1;
+    float scale = most / (float)WEIGHT_MOST >= FLT_MIN ? most / (float)WEIGHT_MOST : 1;
     int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
     for (int64_t i = 0; i < count; i++)
         x[i] = (int8_t)clamp(nearbyint(const_float(w, i) / (double)scale), -WEIGHT_MOST, WEIGHT_MOST);
