@@ -6,4 +6,5 @@ EMBEDDED_FILES = \
 	runtime/main.c \
 	runtime/mlcc_threads.c \
 	runtime/mlcc_threads.h
+EXTRA_DIST += $(EMBEDDED_FILES)
 include compiler/support/embed.mk
