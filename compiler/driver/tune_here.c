@@ -228,7 +228,7 @@ static void decide(Subject *s) {
 }
 
 static bool run_round(Tuner *t, int round) {
-    double begin = elapsed(t), until = t->seconds * (round + 1) / TUNE_ROUNDS, half = begin + (until - begin) / 2;
+    double begin = elapsed(t), until = t->seconds * (round + 1) / (double)TUNE_ROUNDS, half = begin + (until - begin) / 2;
     bool ok = true;
     for (int i = 0; ok && i < t->n && (i == 0 || elapsed(t) < half); i++) {
         tune_progress(t->d, "round %d of %d: compiling kernel %d of %d", round + 1, TUNE_ROUNDS, i + 1, t->n);

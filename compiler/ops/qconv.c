@@ -117,7 +117,7 @@ static bool plan_classes(const Node *n, const Inputs *in, const Window *w, bool 
             return false;
         *count *= c[d].count;
     }
-    return *count * (int64_t)sizeof(int32_t) <= *taps * k->dim[1] * (roomy ? 8 : 1) && (double)*count * (double)*taps * (double)k->dim[0] < MOST_WORK;
+    return *count * (int64_t)sizeof(int32_t) <= *taps * k->dim[1] * (roomy ? 8 : 1) && (double)*count * (double)*taps * (double)k->dim[0] < (double)MOST_WORK;
 }
 
 /* bias - zero point * sum of the weights inside, by class and channel. */

@@ -37,7 +37,7 @@ static int64_t band_of(int64_t rows, double row_bytes, double budget) {
     return best;
 }
 
-static double weight_read(double bytes, const Target *t) { return bytes <= (double)t->l2 * NEAR_SIZES ? near_weight : far_weight; }
+static double weight_read(double bytes, const Target *t) { return bytes <= (double)t->l2 * (double)NEAR_SIZES ? near_weight : far_weight; }
 
 static Plan plan(const Node *n, const Window *win, int64_t tile, const Target *t) {
     const Winograd *w = winograd_find(tile);
