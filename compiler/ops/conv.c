@@ -23,28 +23,19 @@ INFER(infer_conv) {
     return infer_bias(n, k->dim[0]) && infer_set(n, 0, x->dtype, x->rank, dim);
 }
 
+static KValue *product(Lower *l, const KIndex *at, const KIndex *weight, KValue *sum, const void *data) {
+    const Node *n = data;
+    KValue *x = lower_load(l, n, 0, at), *factor = lower_load(l, n, 1, weight);
+    return kb_fma(&l->b, x, factor, sum);
+}
+
 ELEMENT(element_conv) {
     Window w;
     int64_t group;
-    const Value *k = n->in[1];
-    window_conv(n, k, &w, &group);
+    window_conv(n, n->in[1], &w, &group);
     DType t = lower_compute_type(n->out[0]->dtype);
-    int64_t per_group = k->dim[0] / group ? k->dim[0] / group : 1;
-    KIndex first = kx_scale(l->arena, kx_div(&l->b, idx[1], per_group), k->dim[1]); /* first input channel of the group */
-    KIndex at[GRAPH_MAX_RANK] = {idx[0]}, weight[GRAPH_MAX_RANK] = {idx[1]};
     KValue *sum = n->nin > 2 && n->in[2] ? lower_load(l, n, 2, idx + 1) : kb_float(&l->b, t, 0);
-    WindowLoops loops = window_open(l, &w, idx + 2, KLOOP_REDUCE, 1, &sum);
-    KValue *carried = window_carried(&loops, &sum, 0);
-    KInstr *channels = lower_for(l, KLOOP_REDUCE, "c", 0, k->dim[1], 1, &carried);
-    memcpy(at + 2, loops.at, (size_t)w.n * sizeof *at);
-    memcpy(weight + 2, loops.k, (size_t)w.n * sizeof *at);
-    at[1] = kx_add(l->arena, first, lower_iv(l, channels));
-    weight[1] = lower_iv(l, channels);
-    KValue *factor = lower_load(l, n, 1, weight);
-    KValue *next = kb_fma(&l->b, lower_load(l, n, 0, at), factor, kb_carried(channels, 0));
-    kb_end_for(&l->b, channels, &next);
-    window_close(l, &loops, channels->result, &sum);
-    return sum;
+    return window_convolve(l, &w, n->in[1], group, idx, sum, product, n);
 }
 
 MACS(macs_conv) {

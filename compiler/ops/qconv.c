@@ -138,6 +138,22 @@ static KValue *start_from_table(Lower *l, const Node *n, const Inputs *in, const
     return kb_load(&l->b, lower_table(l, arena_printf(l->arena, "%s_bias", n->name), DT_I32, count * k->dim[0], table), at);
 }
 
+/* What is taken from the elements, and how those of the input are read. */
+typedef struct Operands {
+    const Node *n;
+    const Inputs *in;
+    KValue *zero, *weight_zero;
+    bool raised; /* signed bytes as unsigned ones */
+} Operands;
+
+static KValue *product(Lower *l, const KIndex *at, const KIndex *weight, KValue *sum, const void *data) {
+    const Operands *o = data;
+    KValue *element = lower_load(l, o->n, 0, at);
+    KValue *x = quant_centred(l, o->raised ? quant_unsigned(l, element) : element, o->zero);
+    KValue *y = quant_centred(l, lower_load(l, o->n, o->in->weight, weight), o->weight_zero);
+    return kb_fma(&l->b, x, y, sum);
+}
+
 static KValue *convolve(Lower *l, const Node *n, const Inputs *in, const KIndex *idx) {
     Window w;
     Classes classes[GRAPH_MAX_RANK];
@@ -156,22 +172,8 @@ static KValue *convolve(Lower *l, const Node *n, const Inputs *in, const KIndex 
         zero = quant_param(l, n, in->zero, NULL, DT_I32);
         sum = quant_has(n, in->bias) ? lower_load(l, n, in->bias, idx + 1) : kb_int(b, DT_I32, 0);
     }
-    int64_t per_group = k->dim[0] / group ? k->dim[0] / group : 1;
-    KIndex first = kx_scale(l->arena, kx_div(b, idx[1], per_group), k->dim[1]);
-    KIndex at[GRAPH_MAX_RANK] = {idx[0]}, weight[GRAPH_MAX_RANK] = {idx[1]};
-    WindowLoops loops = window_open(l, &w, idx + 2, KLOOP_REDUCE, 1, &sum);
-    KValue *carried = window_carried(&loops, &sum, 0);
-    KInstr *channels = lower_for(l, KLOOP_REDUCE, "c", 0, k->dim[1], 1, &carried);
-    memcpy(at + 2, loops.at, (size_t)w.n * sizeof *at);
-    memcpy(weight + 2, loops.k, (size_t)w.n * sizeof *at);
-    at[1] = kx_add(l->arena, first, lower_iv(l, channels));
-    weight[1] = lower_iv(l, channels);
-    KValue *element = lower_load(l, n, 0, at);
-    KValue *x = quant_centred(l, raised ? quant_unsigned(l, element) : element, zero), *y = quant_centred(l, lower_load(l, n, in->weight, weight), weight_zero);
-    KValue *next = kb_fma(b, x, y, kb_carried(channels, 0));
-    kb_end_for(b, channels, &next);
-    window_close(l, &loops, channels->result, &sum);
-    return sum;
+    const Operands operands = {n, in, zero, weight_zero, raised};
+    return window_convolve(l, &w, k, group, idx, sum, product, &operands);
 }
 
 static double macs(const Node *n, const Value *k) {

@@ -143,6 +143,24 @@ void window_close(Lower *l, WindowLoops *loops, KValue *const *next, KValue **ou
         out[i] = next[i];
 }
 
+KValue *window_convolve(Lower *l, const Window *w, const Value *k, int64_t group, const KIndex *idx, KValue *sum, WindowTerm *term,
+                        const void *data) {
+    int64_t per_group = k->dim[0] / group ? k->dim[0] / group : 1;
+    KIndex first = kx_scale(l->arena, kx_div(&l->b, idx[1], per_group), k->dim[1]); /* first input channel of the group */
+    KIndex at[GRAPH_MAX_RANK] = {idx[0]}, weight[GRAPH_MAX_RANK] = {idx[1]};
+    WindowLoops loops = window_open(l, w, idx + 2, KLOOP_REDUCE, 1, &sum);
+    KValue *carried = window_carried(&loops, &sum, 0);
+    KInstr *channels = lower_for(l, KLOOP_REDUCE, "c", 0, k->dim[1], 1, &carried);
+    memcpy(at + 2, loops.at, (size_t)w->n * sizeof *at);
+    memcpy(weight + 2, loops.k, (size_t)w->n * sizeof *at);
+    at[1] = kx_add(l->arena, first, lower_iv(l, channels));
+    weight[1] = lower_iv(l, channels);
+    KValue *next = term(l, at, weight, kb_carried(channels, 0), data);
+    kb_end_for(&l->b, channels, &next);
+    window_close(l, &loops, channels->result, &sum);
+    return sum;
+}
+
 KValue *window_count(Lower *l, const Window *w, const KIndex *o, bool count_padding, DType t) {
     KBuilder *b = &l->b;
     KValue *count = kb_int(b, DT_INDEX, 1);

@@ -38,6 +38,11 @@ WindowLoops window_open(Lower *l, const Window *w, const KIndex *o, KLoopKind ki
 KValue *window_carried(const WindowLoops *loops, KValue *const *init, int i);
 /* Ends the loops with the next accumulators; their final values go to out. */
 void window_close(Lower *l, WindowLoops *loops, KValue *const *next, KValue **out);
+/* The sum of a convolution with weights k at output index idx, from `sum` on: term adds the product of the elements at
+ * `at` of the input and `weight` of the weights. */
+typedef KValue *WindowTerm(Lower *l, const KIndex *at, const KIndex *weight, KValue *sum, const void *data);
+KValue *window_convolve(Lower *l, const Window *w, const Value *k, int64_t group, const KIndex *idx, KValue *sum, WindowTerm *term,
+                        const void *data);
 /* Number of input positions under the window at o, as a value of type t; counting padding where asked. */
 KValue *window_count(Lower *l, const Window *w, const KIndex *o, bool count_padding, DType t);
 
