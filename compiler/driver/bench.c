@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mlcc bench: how long a model takes on this machine, kernel by kernel, against what the core can do. */
-#define _POSIX_C_SOURCE 200809L
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "driver/execute.h"
 #include "driver/target.h"
+#include "support/clock.h"
 
 static const double most_runs = 20000, fewest_runs = 5;
 
@@ -20,12 +19,6 @@ typedef struct Bench {
     double whole;   /* … of a run */
     double least;   /* fastest run */
 } Bench;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int by_size(const void *x, const void *y) {
     double a = *(const double *)x, b = *(const double *)y;
@@ -52,23 +45,23 @@ static void measure(Bench *b, Arena *a, Jit *jit, const Tensor *input, double se
             out[outputs++] = arena_array(a, (size_t)buffer->count + 1, (size_t)dtype_size(buffer->dtype));
     }
     jit_run(jit, in, out);
-    double start = now();
+    double start = clock_seconds();
     jit_run(jit, in, out);
-    double once = now() - start;
+    double once = clock_seconds() - start;
     double wanted = seconds / 2 / (once > 1e-7 ? once : 1e-7);
     b->runs = (int)(wanted > most_runs ? most_runs : wanted < fewest_runs ? fewest_runs : wanted);
     double *whole = ARENA_ARRAY(a, double, b->runs), *apart = ARENA_ARRAY(a, double, (int64_t)calls * b->runs);
     double clock = 1; /* what it takes to read it */
     for (int r = 0; r < b->runs; r++) {
-        start = now();
+        start = clock_seconds();
         jit_run(jit, in, out);
-        double end = now(), again = now();
+        double end = clock_seconds(), again = clock_seconds();
         whole[r] = end - start;
         clock = again - end < clock ? again - end : clock;
         for (int c = 0; c < calls; c++) {
-            start = now();
+            start = clock_seconds();
             jit_run_call(jit, c, in, out);
-            apart[(int64_t)c * b->runs + r] = now() - start;
+            apart[(int64_t)c * b->runs + r] = clock_seconds() - start;
         }
     }
     b->call = ARENA_ARRAY(a, double, calls);

@@ -6,18 +6,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "driver/target.h"
 #include "driver/tuning.h"
 #include "kernel/rewrite.h"
-
-double tune_clock(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void tune_progress(const Diag *d, const char *format, ...) {
     if (d->quiet || !isatty(STDERR_FILENO))

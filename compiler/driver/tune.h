@@ -17,7 +17,6 @@ typedef struct Candidates {
 } Candidates;
 
 Candidates tune_candidates(Arena *a, const KKernel *k, const Target *t, ScheduleChoice so_far, int round);
-double tune_clock(void); /* seconds */
 /* Shows how far it is, where stderr is a terminal. */
 void tune_progress(const Diag *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

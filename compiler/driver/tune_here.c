@@ -8,6 +8,7 @@
 
 #include "driver/execute.h"
 #include "driver/tune.h"
+#include "support/clock.h"
 
 static const double least_share = 0.002; /* of the model's time: what a kernel must take to be tuned */
 static const double least_gain = 0.02;   /* of a kernel's time, in both halves of the measurements */
@@ -58,7 +59,7 @@ typedef struct Tuner {
     double start, seconds;
 } Tuner;
 
-static double elapsed(const Tuner *t) { return tune_clock() - t->start; }
+static double elapsed(const Tuner *t) { return clock_seconds() - t->start; }
 
 static void bind(Tuner *t) {
     const KModule *m = t->m;
@@ -76,9 +77,9 @@ static void bind(Tuner *t) {
 }
 
 static double time_call(const Tuner *t, Jit *jit, int call) {
-    double start = tune_clock();
+    double start = clock_seconds();
     jit_run_call(jit, call, t->in, t->out);
-    return tune_clock() - start;
+    return clock_seconds() - start;
 }
 
 /* --- what costs most --- */
@@ -268,17 +269,17 @@ static bool compare_whole(Tuner *t, Compilation *c, double *before, double *afte
     enum { FEWEST = 6, MOST = 500 };
     KModule *m = pipeline_lower(c, c->target);
     Jit *jit = m ? jit_compile_beside(t->d, m, t->jit) : NULL, *each[2] = {t->jit, jit};
-    double *least[2] = {before, after}, start = tune_clock();
+    double *least[2] = {before, after}, start = clock_seconds();
     if (!jit)
         return false;
     *before = *after = INFINITY;
-    for (int r = 0; r < FEWEST || (r < MOST && tune_clock() - start < t->seconds / 20); r++) {
+    for (int r = 0; r < FEWEST || (r < MOST && clock_seconds() - start < t->seconds / 20); r++) {
         tune_progress(t->d, "comparing: run %d", r + 1);
         for (int i = 0; i < 2; i++) {
             jit_run(each[i], t->in, t->out);
-            double begin = tune_clock();
+            double begin = clock_seconds();
             jit_run(each[i], t->in, t->out);
-            double x = tune_clock() - begin;
+            double x = clock_seconds() - begin;
             *least[i] = x < *least[i] ? x : *least[i];
         }
     }
@@ -312,7 +313,7 @@ static void keep(const Tuner *t, Compilation *c) {
 }
 
 bool tune_here(Compilation *c, const Options *o) {
-    Tuner t = {.arena = c->arena, .d = c->diag, .target = c->target, .seconds = o->seconds, .start = tune_clock()};
+    Tuner t = {.arena = c->arena, .d = c->diag, .target = c->target, .seconds = o->seconds, .start = clock_seconds()};
     t.m = pipeline_lower(c, c->target);
     t.plain = pipeline_unscheduled(c, c->target);
     t.jit = t.m ? jit_compile(t.d, t.m, JIT_BENCH) : NULL;

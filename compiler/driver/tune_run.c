@@ -9,6 +9,7 @@
 #include "driver/compile.h"
 #include "driver/execute.h"
 #include "driver/tune.h"
+#include "support/clock.h"
 
 static const double least_gain = 0.01; /* of the whole model's time, twice */
 static const double least_share = 0.02;
@@ -89,7 +90,7 @@ static bool measure(Remote *r, double *us) {
            build_program(&r->build, ".c", false) && run(r, us);
 }
 
-static bool time_is_out(const Remote *r) { return tune_clock() - r->start > r->o->seconds; }
+static bool time_is_out(const Remote *r) { return clock_seconds() - r->start > r->o->seconds; }
 
 /* Keeps, of a kernel's candidates, the one that makes the model fastest; *best is the model's time so far. A gain has to
  * show again, after a run of what it is compared with. */
@@ -151,7 +152,7 @@ bool tune_elsewhere(Compilation *c, const Options *o) {
         diag_error(c->diag, NOWHERE, "target \"%s\" has no system to run programs that measure", c->target->name);
         return false;
     }
-    Remote r = {.c = c, .o = o, .start = tune_clock(), .plain = pipeline_unscheduled(c, c->target)};
+    Remote r = {.c = c, .o = o, .start = clock_seconds(), .plain = pipeline_unscheduled(c, c->target)};
     r.build = (Build){.arena = c->arena, .diag = c->diag, .target = c->target, .cc = o->cc};
     if (!build_begin(&r.build))
         return false;

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How fast this machine multiplies and adds: a kernel of independent fused multiply-adds in registers, timed. */
-#define _POSIX_C_SOURCE 200809L
-#include <time.h>
-
 #include "jit/jit.h"
+#include "support/clock.h"
 
 enum { CHAINS = 12, ITERATIONS = 200000, ROUNDS = 5 };
 
@@ -34,12 +32,6 @@ static KModule *chains_module(Arena *a, const Target *t) {
     return m;
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 double jit_peak_flops(Diag *d, const Target *t) {
     Arena *a = arena_new();
     int lanes = t->vector_bits >= 64 ? t->vector_bits / 32 : 1;
@@ -52,9 +44,9 @@ double jit_peak_flops(Diag *d, const Target *t) {
         for (int i = 0; i < 2 * lanes; i++)
             x[i] = 0.5f;
         for (int i = 0; i < ROUNDS; i++) {
-            double start = now();
+            double start = clock_seconds();
             jit_run(j, input, output);
-            double rate = 2.0 * (double)(CHAINS * lanes) * (double)ITERATIONS / (now() - start);
+            double rate = 2.0 * (double)(CHAINS * lanes) * (double)ITERATIONS / (clock_seconds() - start);
             best = rate > best ? rate : best;
         }
     }

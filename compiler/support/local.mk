@@ -2,6 +2,8 @@
 libmlcc_a_SOURCES += \
 	compiler/support/arena.c \
 	compiler/support/arena.h \
+	compiler/support/clock.c \
+	compiler/support/clock.h \
 	compiler/support/diag.c \
 	compiler/support/diag.h \
 	compiler/support/dtype.c \
