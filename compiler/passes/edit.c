@@ -67,12 +67,3 @@ Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim) {
 }
 
 bool edit_is(const Node *n, const char *op_type) { return !*n->domain && !strcmp(n->op_type, op_type); }
-
-bool edit_is_zero(const Value *v) {
-    if (!v || !value_is_const(v) || dtype_is_float(v->dtype))
-        return false;
-    for (int64_t i = 0; i < value_count(v); i++)
-        if (const_int(v, i))
-            return false;
-    return true;
-}

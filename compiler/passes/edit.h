@@ -19,8 +19,6 @@ void edit_copy_output(Graph *g, int i);
 void edit_add_sources(Node *to, const Node *from);
 /* The same elements under another shape of equal count. */
 Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim);
-/* A constant whose elements, integers, are all 0. */
-bool edit_is_zero(const Value *v);
 bool edit_is(const Node *n, const char *op_type); /* of ai.onnx */
 
 #endif

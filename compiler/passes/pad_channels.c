@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ops/op.h"
+#include "ops/quant.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
 
@@ -43,7 +44,7 @@ void pass_pad_channels(Graph *g, const Target *t) {
             continue;
         Value *w = n->in[WEIGHTS];
         int64_t channels = n->in[INPUT]->dim[1], more = (GROUP - channels % GROUP) % GROUP;
-        if (!more || channels > MOST || !value_is_const(w) || w->dtype != DT_I8 || !edit_is_zero(n->in[WEIGHTS_ZERO]))
+        if (!more || channels > MOST || !value_is_const(w) || w->dtype != DT_I8 || !quant_is_zero(n, WEIGHTS_ZERO))
             continue;
         node_set_input(n, INPUT, padded_input(n, more));
         node_set_input(n, WEIGHTS, padded_weights(w, channels + more));
