@@ -301,6 +301,18 @@ const char *attr_string(const Node *n, const char *name, const char *otherwise) 
     return a && a->kind == ATTR_STRING ? a->s : otherwise;
 }
 
+Node *group_from(Node *n) {
+    while (n && !n->group)
+        n = n->next;
+    return n;
+}
+
+Node *group_last(Node *n) {
+    while (n->next && n->next->group == n->group)
+        n = n->next;
+    return n;
+}
+
 Node *value_only_user(const Value *v) {
     if (!v->uses.len || v->is_output)
         return NULL;

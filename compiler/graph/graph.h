@@ -194,6 +194,9 @@ const char *attr_string(const Node *n, const char *name, const char *otherwise);
 Node *value_only_user(const Value *v); /* the one node that uses it (maybe more than once) and it is no output; else NULL */
 void storage_row_major(Value *v);      /* own root, offset 0, row-major strides */
 bool storage_is_row_major(const Value *v); /* contiguous in logical order, whatever the root and offset */
+/* The groups in order: the first node, from n on, that is in one (NULL if none is); and the last of that node's. */
+Node *group_from(Node *n);
+Node *group_last(Node *n);
 
 /* --- text (text.c, parse.c) and checks (verify.c) --- */
 

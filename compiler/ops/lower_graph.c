@@ -383,15 +383,10 @@ KModule *lower_graph(const Graph *g, Arena *a, bool unsigned_bytes) {
         interface_buffer(&as, KBUF_INPUT, g->inputs.data[i]);
     for (int i = 0; i < g->outputs.len; i++)
         interface_buffer(&as, KBUF_OUTPUT, g->outputs.data[i]);
-    for (Node *n = g->first, *next; n; n = next) {
-        Node *last = n;
-        while (n->group && last->next && last->next->group == n->group)
-            last = last->next;
-        next = last->next;
+    for (Node *n = group_from(g->first), *last; n; n = group_from(last->next)) {
         int member;
-        const Strips *strips = n->group ? graph_strips(g, n->group, &member) : NULL;
-        if (!n->group)
-            continue;
+        last = group_last(n);
+        const Strips *strips = graph_strips(g, n->group, &member);
         KCall call = lower_group(&as, n, last);
         if (!call.kernel)
             continue;

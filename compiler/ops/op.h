@@ -51,6 +51,8 @@ struct Op {
     double (*macs)(const Node *n);
 };
 
+static inline bool op_is_elementwise(const Node *n) { return n->op && (n->op->flags & OP_ELEMENTWISE) && n->op->element; }
+
 const Op *op_find(const char *domain, const char *name); /* "" and "ai.onnx" are one; NULL: unknown */
 const Op *op_at(int i);                                  /* the table in order; NULL past the end */
 

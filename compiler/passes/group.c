@@ -47,8 +47,6 @@ static bool reads_group(const Growth *s, const Node *n) {
     return false;
 }
 
-static bool is_elementwise(const Node *n) { return n->op && (n->op->flags & OP_ELEMENTWISE) && n->op->element; }
-
 /* Elementwise users of the same shape join in order; the group ends where it last had one visible value. */
 static void grow(Growth *s) {
     const Value *shape = s->member[0]->out[0];
@@ -56,7 +54,7 @@ static void grow(Growth *s) {
     for (Node *m = s->member[0]->next; m && s->n < LARGEST_GROUP; m = m->next) {
         if (m->group || !reads_group(s, m))
             continue;
-        if (!is_elementwise(m) || !only_output(m) || !value_same_shape(m->out[0], shape)) {
+        if (!op_is_elementwise(m) || !only_output(m) || !value_same_shape(m->out[0], shape)) {
             if (visible(s) > 2) /* gone too far for one value to remain */
                 break;
             continue;
@@ -96,7 +94,7 @@ static bool is_read_through(const Node *n) {
     const Node *m = value_only_user(v);
     if (!m || v->uses.len != 1 || !m->op || !m->out[0] || value_count(m->out[0]) > value_count(v))
         return false;
-    return is_elementwise(m) ? value_same_shape(m->out[0], v) : false;
+    return op_is_elementwise(m) ? value_same_shape(m->out[0], v) : false;
 }
 
 /* Movement nodes before the first member, as long as each is read once. */

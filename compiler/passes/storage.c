@@ -319,12 +319,8 @@ static void reuse_operands(Graph *g) {
         if (n->group)
             touch(uses.last, n, call += !n->prev || n->prev->group != n->group);
     call = 0;
-    for (Node *n = g->first, *last; n; n = last->next) {
-        last = n;
-        if (!n->group)
-            continue;
-        while (last->next && last->next->group == n->group)
-            last = last->next;
+    for (Node *n = group_from(g->first), *last; n; n = group_from(last->next)) {
+        last = group_last(n);
         call++;
         Value *x = operand_to_overwrite(n, last, &uses, call), *y = last->out[0];
         if (!x)

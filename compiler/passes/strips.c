@@ -29,24 +29,9 @@ typedef struct Chain {
     int n;
 } Chain;
 
-static bool is_elementwise(const Node *n) { return n->op && (n->op->flags & OP_ELEMENTWISE) && n->op->element; }
-
-static Node *last_of(Node *first) {
-    while (first->next && first->next->group == first->group)
-        first = first->next;
-    return first;
-}
-
-static Node *next_group(Node *n) {
-    do
-        n = n->next;
-    while (n && !n->group);
-    return n;
-}
-
 static bool read_rows(const Node *n, int input, Rows *r) {
     Window w;
-    if (is_elementwise(n) && n->in[input]->rank == n->out[0]->rank && n->in[input]->dim[2] == n->out[0]->dim[2]) {
+    if (op_is_elementwise(n) && n->in[input]->rank == n->out[0]->rank && n->in[input]->dim[2] == n->out[0]->dim[2]) {
         *r = (Rows){1, 1, 0};
         return true;
     }
@@ -57,12 +42,8 @@ static bool read_rows(const Node *n, int input, Rows *r) {
 }
 
 /* An image whose rows lie one behind the other, in a buffer of its own. */
-static bool has_rows(const Value *v) {
-    for (const Node *n = v->graph->first; n; n = n->next)
-        for (int i = 0; i < n->nout; i++)
-            if (n->out[i] && n->out[i] != v && n->out[i]->storage.root == v)
-                return false; /* a view of it, or what is computed in its place */
-    if (v->kind != VALUE_NODE || v->rank < 4 || v->dim[0] != 1 || v->dim[2] < 4 || v->storage.root != v || v->storage.offset)
+static bool has_rows(const Value *v, const bool *shared) {
+    if (shared[v->id] || v->kind != VALUE_NODE || v->rank < 4 || v->dim[0] != 1 || v->dim[2] < 4 || v->storage.root != v || v->storage.offset)
         return false;
     for (int d = 1; d < v->rank; d++)
         if (v->dim[d] != 1 && v->storage.stride[d] > v->storage.stride[2])
@@ -77,7 +58,7 @@ static Value *rows_value(Node *first, Node *last) {
         return NULL;
     for (Node *n = first;; n = n->next) {
         Window w;
-        if ((!is_elementwise(n) && !window_of(n, &w)) || n->nout > 1 || !value_same_shape(n->out[0], y))
+        if ((!op_is_elementwise(n) && !window_of(n, &w)) || n->nout > 1 || !value_same_shape(n->out[0], y))
             return NULL;
         if (n == last)
             return y;
@@ -230,16 +211,16 @@ static void make(Graph *g, const Chain *c, int64_t height) {
 }
 
 /* The longest chain from a group on whose values between are large. */
-static Chain chain_from(Node *first, int64_t large) {
+static Chain chain_from(Node *first, const bool *shared, int64_t large) {
     Chain c = {.n = 0};
     Rows rows = {0};
-    for (Node *n = first; n && c.n < LONGEST; n = next_group(last_of(n))) {
-        Node *last = last_of(n);
+    for (Node *n = first, *last; n && c.n < LONGEST; n = group_from(last->next)) {
+        last = group_last(n);
         Value *y = rows_value(n, last);
         if (!y || (c.n && !only_reader(c.member[c.n - 1].value, n, &rows)))
             break;
         c.member[c.n++] = (Member){n, last, y, rows};
-        if (!has_rows(y) || value_count(y) * dtype_size(y->dtype) < large)
+        if (!has_rows(y, shared) || value_count(y) * dtype_size(y->dtype) < large)
             break;
     }
     while (c.n > 1 && !may_overwrite(&c))
@@ -247,21 +228,30 @@ static Chain chain_from(Node *first, int64_t large) {
     return c;
 }
 
+/* By id: the values in whose storage others lie: views, and what is computed in their place. */
+static bool *shared_storage(Graph *g) {
+    bool *shared = ARENA_ARRAY(g->arena, bool, g->next_id);
+    for (const Node *n = g->first; n; n = n->next)
+        for (int i = 0; i < n->nout; i++)
+            if (n->out[i] && n->out[i]->storage.root && n->out[i]->storage.root != n->out[i])
+                shared[n->out[i]->storage.root->id] = true;
+    return shared;
+}
+
 void pass_strips(Graph *g, const Target *t, int threads) {
     if (!t)
         return;
     int64_t large = t->l2 ? t->l2 / 2 : SMALL_MEMORY, budget = t->l2 ? (int64_t)t->l2 / 3 * threads : SMALL_MEMORY;
-    for (Node *n = g->first, *next; n; n = next) {
-        next = n->group ? next_group(last_of(n)) : n->next;
-        if (!n->group)
-            continue;
-        Chain c = chain_from(n, large);
+    const bool *shared = shared_storage(g);
+    for (Node *n = group_from(g->first), *next; n; n = next) {
+        next = group_from(group_last(n)->next);
+        Chain c = chain_from(n, shared, large);
         for (; c.n > 1; c.n--) {
             int64_t height = may_overwrite(&c) ? strip_height(&c, budget) : 0;
             if (!height)
                 continue;
             make(g, &c, height);
-            next = next_group(c.member[c.n - 1].last);
+            next = group_from(c.member[c.n - 1].last->next);
             break;
         }
     }
