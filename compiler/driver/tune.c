@@ -47,7 +47,7 @@ static bool has_reduction(const KBlock *b) {
 
 /* Register tiles that fill the registers, and some that leave room. */
 static void add_tiles(Arena *a, Choices *list, const Target *t, ScheduleChoice c) {
-    bool vectors = t->vector_bits >= 64;
+    bool vectors = target_lanes(t) > 1;
     int registers = t->vector_registers ? t->vector_registers : 16;
     for (int v = 1; v <= (vectors ? 6 : 4); v += 1 + (v == 4)) {
         int most = (registers - v - (registers >= 32 ? 0 : 1)) / v;
@@ -75,7 +75,7 @@ static void add_with(Arena *a, Choices *list, ScheduleChoice c, size_t offset, i
 
 /* One thing other than in c at a time. */
 static void add_variants(Arena *a, Choices *list, const Target *t, ScheduleChoice c) {
-    int lanes = t->vector_bits >= 64 ? t->vector_bits / 32 : 1;
+    int lanes = target_lanes(t);
     ADD_WITH(blocks_inside, 1);
     ADD_WITH(chains, 1, 2, 8);
     ADD_WITH(together, 1, 2, 4, 8);

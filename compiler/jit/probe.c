@@ -6,7 +6,7 @@
 enum { CHAINS = 12, ITERATIONS = 200000, ROUNDS = 5 };
 
 static KModule *chains_module(Arena *a, const Target *t) {
-    int lanes = t->vector_bits >= 64 ? t->vector_bits / 32 : 1;
+    int lanes = target_lanes(t);
     KModule *m = kernel_module_new(a);
     KBuffer *in = kernel_buffer(m, KBUF_INPUT, "x", DT_F32, (int64_t)2 * lanes);
     KBuffer *out = kernel_buffer(m, KBUF_OUTPUT, "y", DT_F32, (int64_t)CHAINS * lanes);
@@ -34,7 +34,7 @@ static KModule *chains_module(Arena *a, const Target *t) {
 
 double jit_peak_flops(Diag *d, const Target *t) {
     Arena *a = arena_new();
-    int lanes = t->vector_bits >= 64 ? t->vector_bits / 32 : 1;
+    int lanes = target_lanes(t);
     Jit *j = jit_compile(d, chains_module(a, t), JIT_FAST);
     double best = 0;
     if (j) {

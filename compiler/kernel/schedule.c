@@ -598,7 +598,7 @@ static bool is_repeatable(const KKernel *k) {
 }
 
 void schedule_kernel_as(KKernel *k, const Target *t, ScheduleChoice c) {
-    int lanes = t->vector_bits >= 64 ? t->vector_bits / 32 : 1;
+    int lanes = target_lanes(t);
     if (c.lanes && c.lanes < lanes)
         lanes = c.lanes;
     Schedule s = {k, t, lanes, t->vector_registers, is_repeatable(k), c};

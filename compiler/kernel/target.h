@@ -21,4 +21,7 @@ typedef struct Target {
     const char *emulator; /* command prefix that runs a program for it; "" runs natively */
 } Target;
 
+/* float32 elements in a vector; 1 without vectors. */
+static inline int target_lanes(const Target *t) { return t->vector_bits >= 64 ? t->vector_bits / 32 : 1; }
+
 #endif
