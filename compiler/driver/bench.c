@@ -34,19 +34,11 @@ static double median(double *x, int n) {
 
 static void measure(Bench *b, Arena *a, Jit *jit, const Tensor *input, double seconds) {
     const KModule *m = b->m;
-    const void **in = ARENA_ARRAY(a, const void *, m->buffers.len + 1);
-    void **out = ARENA_ARRAY(a, void *, m->buffers.len + 1);
-    int outputs = 0, calls = m->calls.len;
-    for (int i = 0; i < m->buffers.len; i++) {
-        const KBuffer *buffer = m->buffers.data[i];
-        if (buffer->kind == KBUF_INPUT)
-            in[i] = input[i].bytes;
-        else if (buffer->kind == KBUF_OUTPUT)
-            out[outputs++] = arena_array(a, (size_t)buffer->count + 1, (size_t)dtype_size(buffer->dtype));
-    }
-    jit_run(jit, in, out);
+    const Bound x = execute_bind(a, m, input);
+    int calls = m->calls.len;
+    jit_run(jit, x.in, x.out);
     double start = clock_seconds();
-    jit_run(jit, in, out);
+    jit_run(jit, x.in, x.out);
     double once = clock_seconds() - start;
     double wanted = seconds / 2 / (once > 1e-7 ? once : 1e-7);
     b->runs = (int)(wanted > most_runs ? most_runs : wanted < fewest_runs ? fewest_runs : wanted);
@@ -54,13 +46,13 @@ static void measure(Bench *b, Arena *a, Jit *jit, const Tensor *input, double se
     double clock = 1; /* what it takes to read it */
     for (int r = 0; r < b->runs; r++) {
         start = clock_seconds();
-        jit_run(jit, in, out);
+        jit_run(jit, x.in, x.out);
         double end = clock_seconds(), again = clock_seconds();
         whole[r] = end - start;
         clock = again - end < clock ? again - end : clock;
         for (int c = 0; c < calls; c++) {
             start = clock_seconds();
-            jit_run_call(jit, c, in, out);
+            jit_run_call(jit, c, x.in, x.out);
             apart[(int64_t)c * b->runs + r] = clock_seconds() - start;
         }
     }

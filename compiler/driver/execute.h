@@ -11,7 +11,16 @@
 bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input);
 /* Inputs for measuring: the same in every run. */
 Tensor *execute_made_up(Arena *a, const KModule *m);
-/* The outputs, in arena memory; NULL after a diagnostic. */
+/* What jit_run takes: the bytes of the inputs and of outputs in arena memory. */
+typedef struct Bound {
+    const void **in;
+    void **out;
+    Tensor *result; /* the outputs */
+    int n;
+} Bound;
+
+Bound execute_bind(Arena *a, const KModule *m, const Tensor *input);
+/* Runs once. The outputs, in arena memory; NULL after a diagnostic. */
 Tensor *execute_jit(Arena *a, Diag *d, const KModule *m, Jit *jit, const Tensor *input, int *n_outputs);
 
 #endif

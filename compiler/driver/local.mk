@@ -8,6 +8,7 @@ libmlcc_a_SOURCES += \
 	compiler/driver/check.c \
 	compiler/driver/compile.c \
 	compiler/driver/compile.h \
+	compiler/driver/execute.c \
 	compiler/driver/execute.h \
 	compiler/driver/npz.c \
 	compiler/driver/npz.h \

@@ -49,8 +49,7 @@ typedef struct Tuner {
     const KModule *m;   /* scheduled */
     KModule *plain;     /* the same, unscheduled */
     Jit *jit;
-    const void **in;
-    void **out;
+    Bound data;
     double *cost;       /* of each call */
     Subject *subject;   /* the most expensive first */
     int n;
@@ -61,24 +60,9 @@ typedef struct Tuner {
 
 static double elapsed(const Tuner *t) { return clock_seconds() - t->start; }
 
-static void bind(Tuner *t) {
-    const KModule *m = t->m;
-    const Tensor *input = execute_made_up(t->arena, m);
-    t->in = ARENA_ARRAY(t->arena, const void *, m->buffers.len + 1);
-    t->out = ARENA_ARRAY(t->arena, void *, m->buffers.len + 1);
-    int outputs = 0;
-    for (int i = 0; i < m->buffers.len; i++) {
-        const KBuffer *b = m->buffers.data[i];
-        if (b->kind == KBUF_INPUT)
-            t->in[i] = input[i].bytes;
-        else if (b->kind == KBUF_OUTPUT)
-            t->out[outputs++] = arena_array(t->arena, (size_t)b->count + 1, (size_t)dtype_size(b->dtype));
-    }
-}
-
 static double time_call(const Tuner *t, Jit *jit, int call) {
     double start = clock_seconds();
-    jit_run_call(jit, call, t->in, t->out);
+    jit_run_call(jit, call, t->data.in, t->data.out);
     return clock_seconds() - start;
 }
 
@@ -193,7 +177,7 @@ static bool pass(Tuner *t) {
         if (s && s->jit)
             s->tries[s->turn].now += time_call(t, s->jit, s->turn * s->n_calls + t->place[c]);
         else
-            jit_run_call(t->jit, c, t->in, t->out);
+            jit_run_call(t->jit, c, t->data.in, t->data.out);
     }
     for (int i = 0; i < t->n; i++) {
         Subject *s = &t->subject[i];
@@ -276,9 +260,9 @@ static bool compare_whole(Tuner *t, Compilation *c, double *before, double *afte
     for (int r = 0; r < FEWEST || (r < MOST && clock_seconds() - start < t->seconds / 20); r++) {
         tune_progress(t->d, "comparing: run %d", r + 1);
         for (int i = 0; i < 2; i++) {
-            jit_run(each[i], t->in, t->out);
+            jit_run(each[i], t->data.in, t->data.out);
             double begin = clock_seconds();
-            jit_run(each[i], t->in, t->out);
+            jit_run(each[i], t->data.in, t->data.out);
             double x = clock_seconds() - begin;
             *least[i] = x < *least[i] ? x : *least[i];
         }
@@ -319,7 +303,7 @@ bool tune_here(Compilation *c, const Options *o) {
     t.jit = t.m ? jit_compile(t.d, t.m, JIT_BENCH) : NULL;
     if (!t.jit)
         return false;
-    bind(&t);
+    t.data = execute_bind(t.arena, t.m, execute_made_up(t.arena, t.m));
     measure_costs(&t);
     choose_subjects(&t, &c->tuning);
     bool ok = true;

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tensors in and out of a module that runs in this process. */
+#include "driver/execute.h"
+
+bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input) {
+    int declared = 0;
+    for (int i = 0; i < m->buffers.len && m->buffers.data[i]->kind == KBUF_INPUT; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        declared++;
+        if (i >= n)
+            continue;
+        const Tensor *t = &input[i];
+        bool same = t->dtype == b->dtype && t->rank == b->rank;
+        for (int k = 0; same && k < b->rank; k++)
+            same = t->dim[k] == b->dim[k];
+        if (same)
+            continue;
+        StrBuf want = {0}, got = {0};
+        for (int k = 0; k < b->rank; k++)
+            sb_printf(&want, "%s%lld", k ? "x" : "", (long long)b->dim[k]);
+        for (int k = 0; k < t->rank; k++)
+            sb_printf(&got, "%s%lld", k ? "x" : "", (long long)t->dim[k]);
+        diag_error(d, NOWHERE, "input %d (\"%s\") is %s[%s]; the file holds %s[%s]", i, b->onnx_name,
+                   dtype_name(b->dtype), sb_text(&want), dtype_name(t->dtype), sb_text(&got));
+        sb_free(&want);
+        sb_free(&got);
+        return false;
+    }
+    if (n != declared)
+        diag_error(d, NOWHERE, "the model has %d input%s; %d given", declared, declared == 1 ? "" : "s", n);
+    return n == declared;
+}
+
+/* Floats in -1 .. 1, the same in every run; other types are 0. */
+static void fill(Tensor *t) {
+    uint32_t state = 1;
+    for (int64_t i = 0; i < t->count; i++) {
+        state = state * 1664525u + 1013904223u;
+        double x = (double)(state >> 8) / (1 << 23) - 1;
+        if (t->dtype == DT_F32)
+            ((float *)t->bytes)[i] = (float)x;
+        else if (t->dtype == DT_F64)
+            ((double *)t->bytes)[i] = x;
+    }
+}
+
+Tensor *execute_made_up(Arena *a, const KModule *m) {
+    Tensor *t = ARENA_ARRAY(a, Tensor, m->buffers.len + 1);
+    for (int i = 0; i < m->buffers.len && m->buffers.data[i]->kind == KBUF_INPUT; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        t[i] = (Tensor){b->dtype, b->rank, arena_dup(a, b->dim, (size_t)b->rank * sizeof *b->dim), b->count,
+                        arena_array(a, (size_t)b->count + 1, (size_t)dtype_size(b->dtype))};
+        fill(&t[i]);
+    }
+    return t;
+}
+
+Bound execute_bind(Arena *a, const KModule *m, const Tensor *input) {
+    Bound x = {ARENA_ARRAY(a, const void *, m->buffers.len + 1), ARENA_ARRAY(a, void *, m->buffers.len + 1),
+               ARENA_ARRAY(a, Tensor, m->buffers.len + 1), 0};
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        if (b->kind == KBUF_INPUT)
+            x.in[i] = input[i].bytes;
+        if (b->kind != KBUF_OUTPUT)
+            continue;
+        int64_t *dim = arena_dup(a, b->dim, (size_t)b->rank * sizeof *dim);
+        x.out[x.n] = arena_array(a, (size_t)b->count + 1, (size_t)dtype_size(b->dtype));
+        x.result[x.n] = (Tensor){b->dtype, b->rank, dim, b->count, x.out[x.n]};
+        x.n++;
+    }
+    return x;
+}
+
+Tensor *execute_jit(Arena *a, Diag *d, const KModule *m, Jit *jit, const Tensor *input, int *n_outputs) {
+    Bound x = execute_bind(a, m, input);
+    *n_outputs = x.n;
+    int status = jit_run(jit, x.in, x.out);
+    if (status)
+        diag_error(d, NOWHERE, "the model's run function returned %d", status);
+    return status ? NULL : x.result;
+}
