@@ -10,8 +10,9 @@ INFER(infer_attention);
 INFER(infer_conv);
 ELEMENT(element_conv);
 MACS(macs_conv);
+/* conv_transpose.c */
 INFER(infer_conv_transpose);
-ELEMENT(element_conv_transpose);
+LOWER(lower_conv_transpose);
 MACS(macs_conv_transpose);
 
 /* cumulate.c */

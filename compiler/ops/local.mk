@@ -2,6 +2,7 @@
 libmlcc_a_SOURCES += \
 	compiler/ops/attention.c \
 	compiler/ops/conv.c \
+	compiler/ops/conv_transpose.c \
 	compiler/ops/cumulate.c \
 	compiler/ops/det.c \
 	compiler/ops/einsum.c \

@@ -173,7 +173,7 @@ static KValue *convolve(Lower *l, const Node *n, const Inputs *in, const KIndex 
         sum = quant_has(n, in->bias) ? lower_load(l, n, in->bias, idx + 1) : kb_int(b, DT_I32, 0);
     }
     const Operands operands = {n, in, zero, weight_zero, raised};
-    return window_convolve(l, &w, k, group, idx, sum, product, &operands);
+    return window_convolve(l, &w, (GroupChannels){k->dim[1], k->dim[0] / group}, idx, sum, product, &operands);
 }
 
 static double macs(const Node *n, const Value *k) {

@@ -79,6 +79,14 @@ void window_conv_shape(const Node *n, const Value *k, const Window *w, int64_t *
     memcpy(dim + 2, w->out, (size_t)w->n * sizeof *dim);
 }
 
+bool window_bias(const Node *n, int64_t channels) {
+    if (n->nin < 3 || !n->in[2])
+        return true;
+    if (n->in[2]->rank != 1 || n->in[2]->dim[0] != channels)
+        return infer_error(n, "the bias must have one element for each of %lld output channels", (long long)channels);
+    return true;
+}
+
 int window_weights(const Node *n) {
     if (!*n->domain && (!strcmp(n->op_type, "Conv") || !strcmp(n->op_type, "ConvInteger")))
         return 1;
@@ -143,14 +151,12 @@ void window_close(Lower *l, WindowLoops *loops, KValue *const *next, KValue **ou
         out[i] = next[i];
 }
 
-KValue *window_convolve(Lower *l, const Window *w, const Value *k, int64_t group, const KIndex *idx, KValue *sum, WindowTerm *term,
-                        const void *data) {
-    int64_t per_group = k->dim[0] / group ? k->dim[0] / group : 1;
-    KIndex first = kx_scale(l->arena, kx_div(&l->b, idx[1], per_group), k->dim[1]); /* first input channel of the group */
+KValue *window_convolve(Lower *l, const Window *w, GroupChannels c, const KIndex *idx, KValue *sum, WindowTerm *term, const void *data) {
+    KIndex first = kx_scale(l->arena, kx_div(&l->b, idx[1], c.out ? c.out : 1), c.in); /* input channel of the group */
     KIndex at[GRAPH_MAX_RANK] = {idx[0]}, weight[GRAPH_MAX_RANK] = {idx[1]};
     WindowLoops loops = window_open(l, w, idx + 2, KLOOP_REDUCE, 1, &sum);
     KValue *carried = window_carried(&loops, &sum, 0);
-    KInstr *channels = lower_for(l, KLOOP_REDUCE, "c", 0, k->dim[1], 1, &carried);
+    KInstr *channels = lower_for(l, KLOOP_REDUCE, "c", 0, c.in, 1, &carried);
     memcpy(at + 2, loops.at, (size_t)w->n * sizeof *at);
     memcpy(weight + 2, loops.k, (size_t)w->n * sizeof *at);
     at[1] = kx_add(l->arena, first, lower_iv(l, channels));

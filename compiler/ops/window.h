@@ -19,6 +19,8 @@ bool window_read(const Node *n, const Value *x, const int64_t *kernel, bool ceil
 bool window_conv(const Node *n, const Value *k, Window *w, int64_t *group);
 /* The shape of its output. */
 void window_conv_shape(const Node *n, const Value *k, const Window *w, int64_t *dim);
+/* Its bias, input 2, has one element for each output channel, or is absent. */
+bool window_bias(const Node *n, int64_t channels);
 /* Which input of a convolution has the weights; -1 where n is none. */
 int window_weights(const Node *n);
 /* Rows of its output that n computes at once: others than multiples of it are wasteful. */
@@ -38,11 +40,14 @@ WindowLoops window_open(Lower *l, const Window *w, const KIndex *o, KLoopKind ki
 KValue *window_carried(const WindowLoops *loops, KValue *const *init, int i);
 /* Ends the loops with the next accumulators; their final values go to out. */
 void window_close(Lower *l, WindowLoops *loops, KValue *const *next, KValue **out);
-/* The sum of a convolution with weights k at output index idx, from `sum` on: term adds the product of the elements at
- * `at` of the input and `weight` of the weights. */
+/* Channels of a group. */
+typedef struct GroupChannels {
+    int64_t in, out;
+} GroupChannels;
+/* The sum of a convolution at output index idx, from `sum` on: term adds the product of the elements at `at` of the input
+ * and `weight` (output channel, input channel of the group, kernel position) of the weights. */
 typedef KValue *WindowTerm(Lower *l, const KIndex *at, const KIndex *weight, KValue *sum, const void *data);
-KValue *window_convolve(Lower *l, const Window *w, const Value *k, int64_t group, const KIndex *idx, KValue *sum, WindowTerm *term,
-                        const void *data);
+KValue *window_convolve(Lower *l, const Window *w, GroupChannels c, const KIndex *idx, KValue *sum, WindowTerm *term, const void *data);
 /* Number of input positions under the window at o, as a value of type t; counting padding where asked. */
 KValue *window_count(Lower *l, const Window *w, const KIndex *o, bool count_padding, DType t);
 

@@ -73,6 +73,19 @@ def convolutions():
         yield case(f"conv_{i}_fed", "Conv", [x, weights], **both)
         back = array(np.float32, c, m // g, k, k)
         yield case(f"convtranspose_{i}", "ConvTranspose", [x, back], [1], **both)
+    # Transposed: kernels that strides divide and do not, larger and smaller ones, dilations, 1-D, 3-D, every kind of group.
+    rows = [((1, 16, 7, 9), 32, 1, (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), (0, 0)), ((1, 32, 8, 6), 16, 1, (4, 4), (2, 2), (1, 1, 1, 1), (1, 1), (0, 0)),
+            ((2, 5, 4, 5), 7, 1, (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), (1, 1)), ((1, 8, 3, 4), 8, 8, (4, 4), (2, 2), (1, 1, 1, 1), (1, 1), (0, 0)),
+            ((1, 6, 5, 5), 9, 3, (3, 5), (3, 1), (0, 1, 2, 3), (1, 2), (2, 0)), ((1, 3, 4, 4), 4, 1, (2, 3), (4, 5), (0, 1, 0, 0), (1, 1), (1, 2)),
+            ((1, 4, 5, 3), 5, 1, (3, 3), (2, 4), (0, 0, 0, 0), (2, 3), (0, 1)), ((1, 4, 5, 3), 5, 1, (3, 2), (2, 4), (1, 0, 2, 1), (2, 2), (0, 0)),
+            ((1, 3, 1, 1), 17, 1, (5, 5), (7, 2), (1, 0, 1, 2), (1, 1), (3, 1)), ((1, 20, 33), 24, 1, (16,), (8,), (4, 4), (1,), (0,)),
+            ((1, 4, 9), 2, 2, (5,), (3,), (2, 0), (1,), (2,)), ((1, 3, 3, 4, 2), 5, 1, (2, 3, 2), (2, 2, 1), (0, 1, 0, 1, 1, 0), (1, 1, 1), (0, 0, 0))]
+    for i, (shape, m, g, k, s, p, d, extra) in enumerate(rows):
+        some = dict(strides=s, pads=p, dilations=d, group=g, output_padding=extra)
+        weights = array(np.float32, shape[1], m // g, *k)
+        if g == 1:  # the reference repeats a bias for each group
+            yield case(f"transposed_{i}", "ConvTranspose", [array(np.float32, *shape), weights, array(np.float32, m)], [1, 2], **some)
+        yield case(f"transposed_{i}_fed", "ConvTranspose", [array(np.float32, *shape), weights], **some)
     # Large enough for --math=fast: every remainder of tiles, no padding, uneven padding, two images, remainders of channels.
     rows = [(1, 64, 20, 20, 64, (1, 1, 1, 1)), (1, 64, 17, 22, 64, (1, 1, 1, 1)), (2, 64, 39, 39, 48, (0, 0, 0, 0)),
             (1, 67, 15, 33, 83, (2, 0, 1, 2)), (1, 128, 8, 8, 128, (1, 1, 1, 1)), (1, 64, 40, 18, 128, (0, 1, 2, 1))]
