@@ -316,7 +316,16 @@ int64_t upgrade_newest(const char *domain) {
     return !strcmp(domain, "ai.onnx.ml") ? 5 : 0;
 }
 
+/* com.microsoft had these for 16-bit elements before ONNX did; they mean the same. */
+static void leave_domain(Node *n) {
+    if (strcmp(n->domain, "com.microsoft") || (strcmp(n->op_type, "QuantizeLinear") && strcmp(n->op_type, "DequantizeLinear")))
+        return;
+    n->domain = "";
+    n->op = op_find("", n->op_type);
+}
+
 bool upgrade_node(Node *n, int64_t version) {
+    leave_domain(n);
     if (*n->domain)
         return true;
     const char *op = n->op_type; /* as in the file: rules may change it */

@@ -228,9 +228,12 @@ ELEMENT(element_global_lp_pool);
 ELEMENT(element_global_max_pool);
 
 /* qblock.c */
+INFER(infer_matmul_nbits);
 INFER(infer_matmul_blocks);
 ELEMENT(element_matmul_blocks);
 MACS(macs_matmul_blocks);
+INFER(infer_unpacked);
+ELEMENT(element_unpacked);
 
 /* qconv.c */
 INFER(infer_conv_integer);

@@ -32,6 +32,8 @@ enum {
     OP_FLOAT_SHAPES = 256,
     /* Takes and makes integers of less than 8 bits. */
     OP_NARROW = 512,
+    /* Makes numbers of constants that are stored in a shorter form: never folded, never merged, read through by its one user. */
+    OP_KEPT = 1024,
 };
 
 struct Op {

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* com.microsoft.MatMulNBits: a matrix product with weights of 2, 4 or 8 bits, one scale for each block of a column. */
+/* Matrix products with constant weights of 2, 4 or 8 bits that are packed into bytes and have scales by blocks of a column.
+ * com.microsoft.MatMulNBits becomes mlcc.MatMulBlocks, whose operands lie so that vectors run along the columns: the packed
+ * weights stay as they are in memory, and become numbers in registers. */
+#include <string.h>
+
+#include "ops/expand.h"
 #include "ops/quant.h"
 #include "ops/rules.h"
 
-/* Inputs: A, B (columns x blocks x bytes, the first element in the lowest bits), scales, zero points (packed like B, or
- * numbers; the middle of the range where absent), -, bias. */
 typedef struct Blocks {
     int64_t k, n, bits, size, count; /* depth, columns, bits an element, elements a block, blocks a column */
+    int64_t each, bytes;             /* elements a byte, bytes a block */
 } Blocks;
-
-static int64_t bytes_for(const Blocks *b, int64_t elements) { return (elements * b->bits + 7) / 8; }
 
 static bool has_elements(const Node *n, int i, int64_t count) {
     if (!quant_has(n, i) || value_count(n->in[i]) == count)
@@ -18,87 +20,276 @@ static bool has_elements(const Node *n, int i, int64_t count) {
 }
 
 static bool read_blocks(const Node *n, Blocks *b) {
-    *b = (Blocks){attr_int(n, "K", 0), attr_int(n, "N", 0), attr_int(n, "bits", 4), attr_int(n, "block_size", 0), 0};
+    *b = (Blocks){.k = attr_int(n, "K", 0), .n = attr_int(n, "N", 0), .bits = attr_int(n, "bits", 4), .size = attr_int(n, "block_size", 0)};
     if (b->k < 1 || b->n < 1 || b->k > INT32_MAX || b->n > INT32_MAX)
         return infer_error(n, "attributes \"K\" and \"N\" must be sizes");
     if (b->bits != 2 && b->bits != 4 && b->bits != 8)
         return infer_error(n, "attribute \"bits\" is %lld; 2, 4 and 8 are supported", (long long)b->bits);
-    if (b->size < 8 || b->size > INT32_MAX || (b->size & (b->size - 1)))
-        return infer_error(n, "attribute \"block_size\" must be a power of 2, and 8 at least");
+    if (b->size < 1 || b->size > INT32_MAX)
+        return infer_error(n, "attribute \"block_size\" is %lld", (long long)b->size);
     b->count = (b->k + b->size - 1) / b->size;
+    b->each = 8 / b->bits;
+    b->bytes = (b->size + b->each - 1) / b->each;
     return true;
 }
 
-INFER(infer_matmul_blocks) {
-    static const DType floats[] = {DT_F32, DT_F16, DT_BF16, DT_NONE}, bytes[] = {DT_U8, DT_NONE};
-    Blocks b;
+static bool infer_left(const Node *n, const Blocks *b) {
+    static const DType floats[] = {DT_F32, DT_F16, DT_BF16, DT_NONE};
     const Value *x = n->in[0];
+    if (!infer_type_in(n, 0, floats))
+        return false;
+    return (x->rank > 0 && x->dim[x->rank - 1] == b->k) || infer_error(n, "the last axis of A is not K (%lld)", (long long)b->k);
+}
+
+static bool infer_columns(Node *n, const Blocks *b) {
     int64_t dim[GRAPH_MAX_RANK];
-    if (!infer_type_in(n, 0, floats) || !infer_type_in(n, 1, bytes) || !read_blocks(n, &b))
-        return false;
-    if (quant_has(n, 4))
-        return infer_error(n, "input 4 (the order of groups) is not supported");
-    if (x->rank < 1 || x->dim[x->rank - 1] != b.k)
-        return infer_error(n, "the last axis of A is not K (%lld)", (long long)b.k);
-    bool packed = quant_has(n, 3) && n->in[3]->dtype == DT_U8;
-    if (n->in[2]->dtype != x->dtype || (quant_has(n, 3) && !packed && n->in[3]->dtype != x->dtype) || (quant_has(n, 5) && n->in[5]->dtype != x->dtype))
-        return infer_error(n, "scales, numbers for zero points and bias must have the type of A");
-    if (!has_elements(n, 1, b.n * b.count * bytes_for(&b, b.size)) || !has_elements(n, 2, b.n * b.count) || !has_elements(n, 5, b.n) ||
-        !has_elements(n, 3, b.n * (packed ? bytes_for(&b, b.count) : b.count)))
-        return false;
-    for (int d = 0; d < x->rank; d++)
-        dim[d] = x->dim[d];
-    dim[x->rank - 1] = b.n;
+    const Value *x = n->in[0];
+    memcpy(dim, x->dim, (size_t)x->rank * sizeof *dim);
+    dim[x->rank - 1] = b->n;
     return infer_set(n, 0, x->dtype, x->rank, dim);
 }
 
-/* Element `flat` of input i, whatever its rank. */
-static KValue *load_flat(Lower *l, const Node *n, int i, KIndex flat) {
-    const Value *v = n->in[i];
-    KIndex at[GRAPH_MAX_RANK];
-    for (int d = v->rank - 1; d >= 0; d--) {
-        at[d] = d ? kx_rem(&l->b, flat, v->dim[d]) : flat;
-        flat = d ? kx_div(&l->b, flat, v->dim[d]) : flat;
-    }
-    return lower_load(l, n, i, at);
+/* --- com.microsoft.MatMulNBits: A, B (columns x blocks x bytes, the first element in the lowest bits), scales, zero points
+ * (packed like B, or numbers; the middle of the range where absent), the block of each element of a column, bias --- */
+
+static bool infer_types(const Node *n) {
+    static const DType bytes[] = {DT_U8, DT_NONE}, ints[] = {DT_I32, DT_NONE};
+    DType t = n->in[0]->dtype;
+    bool numbers = quant_has(n, 3) && n->in[3]->dtype != DT_U8;
+    if (!infer_type_in(n, 1, bytes) || (quant_has(n, 4) && !infer_type_in(n, 4, ints)))
+        return false;
+    if (n->in[2]->dtype != t || (numbers && n->in[3]->dtype != t) || (quant_has(n, 5) && n->in[5]->dtype != t))
+        return infer_error(n, "scales, numbers for zero points and bias must have the type of A");
+    return true;
 }
 
-/* Number `at` of those that are packed into bytes from `first` on. */
-static KValue *unpacked(Lower *l, const Node *n, int i, KIndex first, KIndex at, int64_t bits) {
+/* The first axis of a matrix of so many rows becomes the last. */
+static Value *turned(Node *n, const char *what, Value *x, int64_t rows) {
+    static const int64_t perm[] = {1, 0};
+    const int64_t dim[] = {rows, value_count(x) / rows};
+    Value *in[] = {x, ints_before(n, "rows", 1, 2, dim)};
+    Value *matrix = value_before(n, "Reshape", what, 2, in), *y = value_before(n, "Transpose", what, 1, &matrix);
+    node_add_attr(y->def, (Attr){.name = "perm", .kind = ATTR_INTS, .n = 2, .ints = perm});
+    return y;
+}
+
+INFER(infer_matmul_nbits) {
+    Blocks b;
+    if (!read_blocks(n, &b) || !infer_left(n, &b) || !infer_types(n))
+        return false;
+    if (b.size < 8 || (b.size & (b.size - 1)))
+        return infer_error(n, "attribute \"block_size\" must be a power of 2, and 8 at least");
+    bool packed = quant_has(n, 3) && n->in[3]->dtype == DT_U8;
+    int64_t zeros = packed ? (b.count * b.bits + 7) / 8 : b.count;
+    if (!has_elements(n, 1, b.n * b.count * b.bytes) || !has_elements(n, 2, b.n * b.count) || !has_elements(n, 3, b.n * zeros) ||
+        !has_elements(n, 4, b.k) || !has_elements(n, 5, b.n))
+        return false;
+    Value *in[6] = {n->in[0]};
+    static const char *const names[] = {"a", "weights", "scales", "zeros"};
+    for (int i = 1; i < 4; i++)
+        in[i] = quant_has(n, i) ? turned(n, names[i], n->in[i], b.n) : NULL;
+    in[4] = quant_has(n, 4) ? n->in[4] : NULL;
+    in[5] = quant_has(n, 5) ? n->in[5] : NULL;
+    Node *y = graph_node(n->graph, n, "mlcc", "MatMulBlocks", n->name, 6, in, 1, NULL);
+    y->sources = n->sources;
+    put_int(y, "K", b.k);
+    put_int(y, "N", b.n);
+    put_int(y, "bits", b.bits);
+    put_int(y, "block_size", b.size);
+    replace_output(n, 0, y->out[0]);
+    node_remove(n);
+    return true;
+}
+
+/* --- mlcc.MatMulBlocks: A, B (bytes x columns), scales (blocks x columns), zero points (packed along the blocks in bytes of B's
+ * type, or numbers; absent: the middle of the range of unsigned elements, 0 of signed ones), the block of each element of a
+ * column, bias. Each block begins with a byte of its own --- */
+
+INFER(infer_matmul_blocks) {
+    static const DType bytes[] = {DT_U8, DT_I8, DT_NONE};
+    Blocks b;
+    if (!read_blocks(n, &b) || !infer_left(n, &b) || !infer_type_in(n, 1, bytes))
+        return false;
+    bool numbers = quant_has(n, 3) && dtype_is_float(n->in[3]->dtype);
+    const int64_t rows[] = {0, b.count * b.bytes, b.count, numbers ? b.count : (b.count * b.bits + 7) / 8};
+    for (int i = 1; i < 4; i++)
+        if (quant_has(n, i) && (n->in[i]->rank != 2 || n->in[i]->dim[0] != rows[i] || n->in[i]->dim[1] != b.n))
+            return infer_error(n, "input %d does not fit %lld columns of %lld elements", i, (long long)b.n, (long long)b.k);
+    if ((b.bits < 8 && n->in[1]->dtype != DT_U8) || (quant_has(n, 3) && !numbers && n->in[3]->dtype != n->in[1]->dtype) || !infer_float(n, 2))
+        return infer_error(n, "the weights are not packed");
+    for (int i = 4; i < 6; i++)
+        if (quant_has(n, i) && (n->in[i]->rank != 1 || (i == 4 ? n->in[i]->dtype != DT_I32 : !infer_float(n, i))))
+            return infer_error(n, "input %d must be a vector of int32 or numbers", i);
+    return has_elements(n, 4, b.k) && has_elements(n, 5, b.n) && infer_columns(n, &b);
+}
+
+/* The lowering's place: the output's index and what holds for its column. */
+typedef struct Column {
+    Lower *l;
+    const Node *n;
+    const Blocks *s;
+    const KIndex *idx;
+    KIndex column;
+} Column;
+
+/* Of the bits of a byte, those of element number `place`, as I32. */
+static KValue *bits_of(const Column *c, KValue *byte, KValue *place) {
+    KBuilder *b = &c->l->b;
+    if (c->s->bits == 8)
+        return byte;
+    KValue *shift = kb_binary(b, KOP_MUL, place, kb_int(b, DT_I32, c->s->bits));
+    return kb_binary(b, KOP_AND, kb_binary(b, KOP_SHR, byte, shift), kb_int(b, DT_I32, ((int64_t)1 << c->s->bits) - 1));
+}
+
+static KValue *byte_at(const Column *c, int input, KIndex row) {
+    const KIndex at[] = {row, c->column};
+    return kb_cast(&c->l->b, lower_load(c->l, c->n, input, at), DT_I32);
+}
+
+/* NULL: nothing is to be subtracted. I32, or F32 where they are numbers. */
+static KValue *zero_of(const Column *c, KIndex block) {
+    KBuilder *b = &c->l->b;
+    const KIndex at[] = {block, c->column};
+    if (!quant_has(c->n, 3))
+        return c->n->in[1]->dtype == DT_I8 ? NULL : kb_int(b, DT_I32, (int64_t)1 << (c->s->bits - 1));
+    if (dtype_is_float(c->n->in[3]->dtype))
+        return kb_cast(b, lower_load(c->l, c->n, 3, at), DT_F32);
+    KValue *place = c->s->bits < 8 ? kb_cast(b, kx_value(b, kx_rem(b, block, c->s->each)), DT_I32) : NULL;
+    return bits_of(c, byte_at(c, 3, kx_div(b, block, c->s->each)), place);
+}
+
+/* element - zero as F32. */
+static KValue *centred(const Column *c, KValue *element, KValue *zero) {
+    KBuilder *b = &c->l->b;
+    bool whole = zero && zero->type.dtype == DT_I32;
+    KValue *x = kb_cast(b, whole ? kb_binary(b, KOP_SUB, element, zero) : element, DT_F32);
+    return zero && !whole ? kb_binary(b, KOP_SUB, x, zero) : x;
+}
+
+static KValue *left(const Column *c, KIndex k) {
+    KIndex at[GRAPH_MAX_RANK];
+    int rank = c->n->in[0]->rank;
+    memcpy(at, c->idx, (size_t)rank * sizeof *at);
+    at[rank - 1] = k;
+    return kb_cast(&c->l->b, lower_load(c->l, c->n, 0, at), DT_F32);
+}
+
+/* sum + the products of the elements that byte `row` holds from element `k` of the column on, `count` of them. */
+static KValue *add_byte(const Column *c, KIndex row, KIndex k, int64_t count, KValue *zero, KValue *sum) {
+    KBuilder *b = &c->l->b;
+    KValue *byte = byte_at(c, 1, row);
+    for (int64_t p = 0; p < count; p++)
+        sum = kb_fma(b, left(c, kx_add_const(c->l->arena, k, p)), centred(c, bits_of(c, byte, kb_int(b, DT_I32, p)), zero), sum);
+    return sum;
+}
+
+/* sum + scale * the products of a block of `count` elements. */
+static KValue *add_block(const Column *c, KIndex block, int64_t count, KValue *sum) {
+    Lower *l = c->l;
+    Arena *a = l->arena;
     KBuilder *b = &l->b;
-    KValue *byte = kb_cast(b, load_flat(l, n, i, kx_add(l->arena, first, kx_div(b, at, 8 / bits))), DT_I32);
-    KValue *shift = kb_cast(b, kx_value(b, kx_scale(l->arena, kx_rem(b, at, 8 / bits), bits)), DT_I32);
-    return kb_binary(b, KOP_AND, kb_binary(b, KOP_SHR, byte, shift), kb_int(b, DT_I32, ((int64_t)1 << bits) - 1));
+    const Blocks *s = c->s;
+    const KIndex scale[] = {block, c->column};
+    KIndex row = kx_scale(a, block, s->bytes), k = kx_scale(a, block, s->size);
+    KValue *zero = zero_of(c, block), *part = kb_float(b, DT_F32, 0);
+    KInstr *loop = lower_for(l, KLOOP_REDUCE, "byte", 0, count / s->each, 1, &part);
+    KIndex i = lower_iv(l, loop);
+    part = add_byte(c, kx_add(a, row, i), kx_add(a, k, kx_scale(a, i, s->each)), s->each, zero, kb_carried(loop, 0));
+    kb_end_for(b, loop, &part);
+    part = kb_result(loop, 0);
+    int64_t full = count / s->each;
+    if (count % s->each)
+        part = add_byte(c, kx_add_const(a, row, full), kx_add_const(a, k, full * s->each), count % s->each, zero, part);
+    return kb_fma(b, part, kb_cast(b, lower_load(l, c->n, 2, scale), DT_F32), sum);
+}
+
+/* With an order of blocks of its own: each element has the scale and zero point that it names. */
+static KValue *add_ungrouped(const Column *c, KValue *sum) {
+    Lower *l = c->l;
+    KBuilder *b = &l->b;
+    const Blocks *s = c->s;
+    KInstr *loop = lower_for(l, KLOOP_REDUCE, "k", 0, s->k, 1, &sum);
+    KIndex k = lower_iv(l, loop), block = lower_index(l, lower_load(l, c->n, 4, &k), s->count);
+    KIndex inside = kx_rem(b, k, s->size), row = kx_add(l->arena, kx_scale(l->arena, kx_div(b, k, s->size), s->bytes), kx_div(b, inside, s->each));
+    const KIndex scale[] = {block, c->column};
+    KValue *element = bits_of(c, byte_at(c, 1, row), kb_cast(b, kx_value(b, kx_rem(b, inside, s->each)), DT_I32));
+    KValue *factor = kb_binary(b, KOP_MUL, centred(c, element, zero_of(c, block)), kb_cast(b, lower_load(l, c->n, 2, scale), DT_F32));
+    KValue *next = kb_fma(b, left(c, k), factor, kb_carried(loop, 0));
+    kb_end_for(b, loop, &next);
+    return kb_result(loop, 0);
 }
 
 ELEMENT(element_matmul_blocks) {
     Blocks s;
     KBuilder *b = &l->b;
-    Arena *a = l->arena;
     int rank = n->in[0]->rank;
     read_blocks(n, &s);
-    KIndex column = idx[rank - 1], at[GRAPH_MAX_RANK];
-    KValue *sum = quant_has(n, 5) ? kb_cast(b, load_flat(l, n, 5, column), DT_F32) : kb_float(b, DT_F32, 0);
-    KInstr *blocks = lower_for(l, KLOOP_REDUCE, "block", 0, s.count, 1, &sum);
-    KIndex block = lower_iv(l, blocks), flat = kx_add(a, kx_scale(a, column, s.count), block);
-    KValue *zero = kb_float(b, DT_F32, (double)(1 << (s.bits - 1)));
-    if (quant_has(n, 3) && n->in[3]->dtype == DT_U8)
-        zero = kb_cast(b, unpacked(l, n, 3, kx_scale(a, column, bytes_for(&s, s.count)), block, s.bits), DT_F32);
-    else if (quant_has(n, 3))
-        zero = load_flat(l, n, 3, flat);
-    KValue *scale = load_flat(l, n, 2, flat), *part = kb_float(b, DT_F32, 0), *end = kb_int(b, DT_INDEX, s.size);
-    if (s.k % s.size) /* the last block is cut off */
-        end = kb_binary(b, KOP_MIN, end, kx_value(b, kx_sub(a, kx_const(a, s.k), kx_scale(a, block, s.size))));
-    KInstr *loop = kb_for(b, KLOOP_REDUCE, "k", kb_int(b, DT_INDEX, 0), end, 1, 1, &part);
-    KIndex k = lower_iv(l, loop);
-    for (int d = 0; d < rank; d++)
-        at[d] = d == rank - 1 ? kx_add(a, kx_scale(a, block, s.size), k) : idx[d];
-    KValue *element = kb_cast(b, unpacked(l, n, 1, kx_scale(a, flat, bytes_for(&s, s.size)), k, s.bits), DT_F32);
-    KValue *next = kb_fma(b, lower_load(l, n, 0, at), kb_binary(b, KOP_SUB, element, zero), kb_carried(loop, 0));
+    const Column c = {l, n, &s, idx, idx[rank - 1]};
+    KValue *sum = quant_has(n, 5) ? kb_cast(b, lower_load(l, n, 5, &c.column), DT_F32) : kb_float(b, DT_F32, 0);
+    if (quant_has(n, 4))
+        return add_ungrouped(&c, sum);
+    int64_t full = s.k / s.size;
+    KInstr *loop = lower_for(l, KLOOP_REDUCE, "block", 0, full, 1, &sum);
+    KValue *next = add_block(&c, lower_iv(l, loop), s.size, kb_carried(loop, 0));
     kb_end_for(b, loop, &next);
-    next = kb_fma(b, kb_result(loop, 0), scale, kb_carried(blocks, 0));
-    kb_end_for(b, blocks, &next);
-    return kb_result(blocks, 0);
+    sum = kb_result(loop, 0);
+    return s.k % s.size ? add_block(&c, kx_const(l->arena, full), s.k % s.size, sum) : sum;
 }
 
 MACS(macs_matmul_blocks) { return (double)value_count(n->out[0]) * (double)attr_int(n, "K", 0); }
+
+/* --- mlcc.Dequantize: DequantizeLinear of constants that stay small; its users compute the numbers where they need them.
+ * Elements of 2 or 4 bits are packed along an axis, unsigned --- */
+
+typedef struct Packed {
+    int axis; /* of packing; -1: elements are bytes */
+    int64_t bits, size;
+} Packed;
+
+static Packed read_packed(const Node *n) {
+    int64_t bits = attr_int(n, "bits", 8);
+    return (Packed){bits < 8 ? (int)attr_int(n, "packed_axis", 0) : -1, bits, attr_int(n, "size", 0)};
+}
+
+/* Scale and zero points have the output's rank, and along each axis its size, or 1, or one for each block. */
+INFER(infer_unpacked) {
+    Packed p = read_packed(n);
+    const Value *x = n->in[0], *s = n->in[1];
+    int64_t dim[GRAPH_MAX_RANK], block = attr_int(n, "block_size", 1), each = p.axis < 0 ? 1 : 8 / (p.bits == 2 ? 2 : 4);
+    if (!quant_infer_bytes(n, 0) || !infer_present(n, 1))
+        return false;
+    memcpy(dim, x->dim, (size_t)x->rank * sizeof *dim);
+    bool fits = block > 0 && s->dtype == DT_F32 && s->rank == x->rank && (!quant_has(n, 2) || (n->in[2]->dtype == x->dtype && value_same_shape(n->in[2], s)));
+    if (p.axis >= 0)
+        fits = fits && (p.bits == 2 || p.bits == 4) && p.axis < x->rank && x->dtype == DT_U8 && p.size > 0 && (p.size - 1) / each + 1 == x->dim[p.axis];
+    if (fits && p.axis >= 0)
+        dim[p.axis] = p.size;
+    for (int d = 0; fits && d < x->rank; d++)
+        fits = s->dim[d] == 1 || s->dim[d] == dim[d] || (dim[d] > 0 && s->dim[d] == (dim[d] - 1) / block + 1);
+    return fits ? infer_set(n, 0, DT_F32, x->rank, dim) : infer_error(n, "elements, scales and zero points do not fit");
+}
+
+static void scale_at(Lower *l, const Node *n, const KIndex *idx, KIndex *at) {
+    const Value *y = n->out[0], *s = n->in[1];
+    int64_t block = attr_int(n, "block_size", 1);
+    for (int d = 0; d < s->rank; d++)
+        at[d] = s->dim[d] == 1 ? kx_const(l->arena, 0) : s->dim[d] == y->dim[d] ? idx[d] : kx_div(&l->b, idx[d], block);
+}
+
+ELEMENT(element_unpacked) {
+    Packed p = read_packed(n);
+    KBuilder *b = &l->b;
+    KIndex at[GRAPH_MAX_RANK];
+    memcpy(at, idx, (size_t)n->in[0]->rank * sizeof *at);
+    if (p.axis >= 0)
+        at[p.axis] = kx_div(b, idx[p.axis], 8 / p.bits);
+    KValue *x = kb_cast(b, lower_load(l, n, 0, at), DT_I32);
+    if (p.axis >= 0) {
+        KValue *place = kb_cast(b, kx_value(b, kx_scale(l->arena, kx_rem(b, idx[p.axis], 8 / p.bits), p.bits)), DT_I32);
+        x = kb_binary(b, KOP_AND, kb_binary(b, KOP_SHR, x, place), kb_int(b, DT_I32, ((int64_t)1 << p.bits) - 1));
+    }
+    scale_at(l, n, idx, at);
+    if (!quant_is_zero(n, 2))
+        x = kb_binary(b, KOP_SUB, x, kb_cast(b, lower_load(l, n, 2, at), DT_I32));
+    return kb_binary(b, KOP_MUL, kb_cast(b, x, DT_F32), lower_load(l, n, 1, at));
+}

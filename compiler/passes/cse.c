@@ -20,7 +20,7 @@ static bool same_attr(const Attr *x, const Attr *y) {
 }
 
 static bool same_node(const Node *x, const Node *y) {
-    if (x->op != y->op || x->nin != y->nin || x->nout != y->nout || x->nattrs != y->nattrs || (x->op->flags & OP_IMPURE))
+    if (x->op != y->op || x->nin != y->nin || x->nout != y->nout || x->nattrs != y->nattrs || (x->op->flags & (OP_IMPURE | OP_KEPT)))
         return false;
     for (int i = 0; i < x->nin; i++)
         if (x->in[i] != y->in[i])

@@ -31,7 +31,7 @@ void fold_begin(Graph *g) {
 }
 
 static bool depends_on_constants(const Node *n) {
-    if (!n->op || (n->op->flags & OP_IMPURE))
+    if (!n->op || (n->op->flags & (OP_IMPURE | OP_KEPT)))
         return false;
     for (int i = 0; i < n->nattrs; i++)
         if (n->attr[i].kind == ATTR_GRAPH)

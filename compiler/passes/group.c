@@ -86,8 +86,11 @@ static bool is_view_candidate(const Node *n) {
     return false;
 }
 
-/* The movement node n is read through by its only user when that evaluates each element at most once. */
+/* The movement node n is read through by its only user when that evaluates each element at most once; packed constants are,
+ * however often. */
 static bool is_read_through(const Node *n) {
+    if (n->op->flags & OP_KEPT)
+        return value_only_user(n->out[0]) && n->out[0]->uses.len == 1;
     if (!(n->op->flags & OP_MOVEMENT) || !n->op->element || !only_output(n) || is_view_candidate(n))
         return false;
     const Value *v = n->out[0];

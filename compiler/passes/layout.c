@@ -128,7 +128,10 @@ void pass_layout(Graph *g, const Target *t) {
         Value *v = g->consts.data[i];
         int axis[GRAPH_MAX_RANK];
         storage_row_major(v);
-        if (t && v->uses.len && weight_order(v->uses.data[0].node, v->uses.data[0].index, v, axis))
+        const Use *use = v->uses.len ? &v->uses.data[0] : NULL;
+        if (use && (use->node->op->flags & OP_KEPT) && use->node->out[0]->uses.len) /* scales and zero points lie alike */
+            use = &use->node->out[0]->uses.data[0];
+        if (t && use && weight_order(use->node, use->index, v, axis))
             set_order(v, axis);
     }
     for (int i = 0; t && i < g->inputs.len; i++)

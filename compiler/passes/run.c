@@ -16,8 +16,10 @@ static const Step steps[] = {
     {.name = "infer", .can_fail = pass_infer},
     {.name = "dead", .always = pass_dead},
     {.name = "canonicalize", .always = pass_canonicalize},
+    {.name = "cse", .always = pass_cse}, /* one QuantizeLinear where exporters have one for each user */
     {.name = "sink", .always = pass_sink},
     {.name = "qdq", .always = pass_qdq}, /* before the weights would be folded to floats */
+    {.name = "weights", .can_fail = pass_weights}, /* the others are */
     {.name = "fold", .can_fail = pass_fold},
     {.name = "canonicalize", .always = pass_canonicalize},
     {.name = "cse", .always = pass_cse},

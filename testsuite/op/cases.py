@@ -27,7 +27,7 @@ SHAPE_INPUTS = {
 }
 
 # What the frontend turns into others before it looks for operators.
-REWRITTEN = {"ai.onnx:Constant", "ai.onnx:Scatter", "ai.onnx:Upsample"}
+REWRITTEN = {"ai.onnx:Constant", "ai.onnx:Scatter", "ai.onnx:Upsample", "com.microsoft:QuantizeLinear", "com.microsoft:DequantizeLinear"}
 # The element types that mlcc has. Cases with others are counted, not run.
 TYPES = {"FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
          "INT4", "UINT4", "INT2", "UINT2"}

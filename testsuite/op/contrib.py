@@ -102,6 +102,10 @@ def blocks():
         given = pack(zero, bits).ravel() if zeros == "packed" else zero.astype(f) if zeros else None
         yield case(f"matmulnbits_{bits}_{k}", "MatMulNBits", [a, pack(w, bits), scales.ravel(), given, None, bias], want, [1, 2, 3, 5], atol=1e-6 * float(np.abs(want).max()), bits=bits,
                    block_size=size, K=k, N=n)
+    w, order = rng.integers(0, 16, (6, 2, 16)), rng.permutation(np.arange(32) // 16).astype(np.int32)
+    scales, a = np.abs(array(f, 6, 2)) + f(0.1), array(f, 3, 32)
+    want = (a.astype(np.float64) @ ((w.reshape(6, 32) - 8) * scales[:, order]).T).astype(f)
+    yield case("matmulnbits_order", "MatMulNBits", [a, pack(w, 4), scales, None, order], want, [1, 2, 4], atol=1e-4, bits=4, block_size=16, K=32, N=6)
 
 
 def cases():

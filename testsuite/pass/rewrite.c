@@ -44,7 +44,7 @@ static const struct {
     {"cse", pass_cse, NULL},           {"dead", pass_dead, NULL},   {"fuse_conv", pass_fuse_conv, NULL},
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
-    {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
+    {"weights", NULL, pass_weights},   {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
 };
 
 static bool run_pass(Graph *g, const char *name, StrBuf *out) {
