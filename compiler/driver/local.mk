@@ -16,9 +16,16 @@ libmlcc_a_SOURCES += \
 	compiler/driver/options.h \
 	compiler/driver/pipeline.c \
 	compiler/driver/pipeline.h \
+	compiler/driver/labels.c \
+	compiler/driver/labels.h \
 	compiler/driver/quantize.c \
+	compiler/driver/quantize_job.c \
+	compiler/driver/quantize_job.h \
+	compiler/driver/quantize_report.c \
 	compiler/driver/quantize_run.c \
 	compiler/driver/quantize_run.h \
+	compiler/driver/quantize_stats.c \
+	compiler/driver/quantize_stats.h \
 	compiler/driver/run.c \
 	compiler/driver/samples.c \
 	compiler/driver/samples.h \

@@ -13,12 +13,15 @@
 
 enum { MOST_THREADS = 256, MOST_SAMPLES = 1000000 };
 enum { COMPILE = 1, CHECK = 2, RUN = 4, VERIFY = 8, BENCH = 16, TUNE = 32, QUANTIZE = 64, ALL = 127, TARGETS = ALL & ~QUANTIZE };
+enum { WITH_QUANTIZE = 128, MAKES = QUANTIZE | WITH_QUANTIZE }; /* of compile too, with --quantize; help shows it elsewhere */
+enum { LEAST_BLOCK = 16, MOST_BLOCK = 1024 };
 
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
     OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_MATH, OPT_CALIBRATE,
-    OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_HELP
+    OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_BLOCK,
+    OPT_ROUNDING, OPT_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_DATA, OPT_HELP
 };
 
 static const struct Row {
@@ -50,13 +53,22 @@ static const struct Row {
     {OPT_RUN, 0, "run", required_argument, TUNE, "COMMAND  what runs programs for the target (default: this process)"},
     {OPT_VIA, 0, "via", required_argument, VERIFY, "c|object|jit  what to verify (default c)"},
     {OPT_CC, 0, "cc", required_argument, VERIFY | TUNE, "COMMAND  C compiler with its options (default: the target's)"},
-    {OPT_CALIBRATE, 0, "calibrate", required_argument, QUANTIZE, "PATH  inputs: folder with test_data_set_*/ or .npy files, .npz, .npy"},
-    {OPT_METHOD, 0, "method", required_argument, QUANTIZE, "NAME  of ranges: minmax (default), percentile, entropy, mse"},
-    {OPT_ACTIVATIONS, 0, "activations", required_argument, QUANTIZE, "TYPE  uint8 (default) or int8"},
-    {OPT_SAMPLES, 0, "samples", required_argument, QUANTIZE, "N  take at most N samples (default 512)"},
-    {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, QUANTIZE, "X  fail where an output's cosine to the float model is less"},
+    {OPT_QUANTIZE, 0, "quantize", required_argument, COMPILE, "KIND  static, dynamic, int8 ...; with the options of mlcc quantize"},
+    {OPT_DYNAMIC, 0, "dynamic", no_argument, QUANTIZE, "int8 weights; activations are quantised when the model runs"},
+    {OPT_WEIGHTS_ONLY, 0, "weights-only", required_argument, QUANTIZE, "TYPE  int8, int4, float16 or bfloat16, computed with as floats"},
+    {OPT_CALIBRATE, 0, "calibrate", required_argument, MAKES, "PATH  inputs: folder with test_data_set_*/ or .npy files, .npz, .npy"},
+    {OPT_DATA, 0, "data", required_argument, MAKES, "PATH  inputs to compare on (default: those of --calibrate); a .npz may have labels"},
+    {OPT_METHOD, 0, "method", required_argument, MAKES, "NAME  of ranges: minmax (default), percentile, entropy, mse"},
+    {OPT_ACTIVATIONS, 0, "activations", required_argument, MAKES, "TYPE  uint8 (default) or int8"},
+    {OPT_BLOCK, 0, "block", required_argument, MAKES, "N  weights that share a scale: a power of 2 (default 32; int8 128)"},
+    {OPT_ROUNDING, 0, "rounding", required_argument, MAKES, "HOW  of blocks: errors (make up for each other, by --calibrate) or nearest"},
+    {OPT_CORRECT_BIAS, 0, "correct-bias", no_argument, MAKES, "biases take the mean error of the weights before them"},
+    {OPT_EQUALIZE, 0, "equalize", no_argument, MAKES, "even out the ranges of channels between layers"},
+    {OPT_SMOOTH, 0, "smooth", optional_argument, MAKES, "[=SHARE]  move channels' ranges into MatMul weights (default 0.75)"},
+    {OPT_SAMPLES, 0, "samples", required_argument, MAKES, "N  take at most N samples (default 512)"},
+    {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, MAKES, "X  fail where less remains: of right labels, or an output's cosine"},
     {OPT_MATH, 0, "math", required_argument, TARGETS, "default|fast  fast: larger rounding errors where that saves time"},
-    {OPT_MIXED, 0, "mixed", no_argument, QUANTIZE, "layers that lose most stay float until the floor holds"},
+    {OPT_MIXED, 0, "mixed", no_argument, MAKES, "layers that lose most stay float until the floor holds"},
     {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, TARGETS, "keep channels that change nothing"},
     {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},
     {OPT_DUMP_KERNELS, 0, "dump-kernels", no_argument, COMPILE | CHECK, "print the scheduled kernels"},
@@ -142,10 +154,32 @@ static bool choose(const char *text, const char *const *names, int *out) {
     return false;
 }
 
+static bool set_weights_only(Options *o, const char *type) {
+    static const char *const names[] = {"int8", "int4", "float16", "bfloat16", NULL};
+    static const DType types[] = {DT_I8, DT_I4, DT_F16, DT_BF16};
+    int k;
+    if (!choose(type, names, &k))
+        return false;
+    o->quantize = QUANTIZE_WEIGHTS;
+    o->weight_type = types[k];
+    return true;
+}
+
+static bool set_quantize(Options *o, const char *kind) {
+    static const char *const names[] = {"static", "dynamic", NULL};
+    static const QuantizeKind kinds[] = {QUANTIZE_STATIC, QUANTIZE_DYNAMIC};
+    int k;
+    if (!choose(kind, names, &k))
+        return set_weights_only(o, kind);
+    o->quantize = kinds[k];
+    return true;
+}
+
 static bool set(Options *o, int id, const char *arg) {
     static const char *const weights[] = {"c", "incbin", "bin", NULL}, *const via[] = {"c", "object", "jit", NULL},
                       *const math[] = {"default", "fast", NULL};
-    static const char *const methods[] = {"minmax", "percentile", "entropy", "mse", NULL}, *const activations[] = {"uint8", "int8", NULL};
+    static const char *const methods[] = {"minmax", "percentile", "entropy", "mse", NULL}, *const activations[] = {"uint8", "int8", NULL},
+                      *const roundings[] = {"errors", "nearest", NULL};
     int k = 0;
     switch (id) {
     case OPT_OUTPUT: o->output = arg; break;
@@ -197,6 +231,19 @@ static bool set(Options *o, int id, const char *arg) {
         break;
     case OPT_SAMPLES: return count(arg, MOST_SAMPLES, &o->samples);
     case OPT_MIXED: o->mixed = true; break;
+    case OPT_QUANTIZE: return set_quantize(o, arg);
+    case OPT_DYNAMIC: return set_quantize(o, "dynamic");
+    case OPT_WEIGHTS_ONLY: return set_weights_only(o, arg);
+    case OPT_BLOCK: return count(arg, MOST_BLOCK, &o->block) && o->block >= LEAST_BLOCK && !(o->block & (o->block - 1));
+    case OPT_ROUNDING:
+        if (!choose(arg, roundings, &k))
+            return false;
+        o->plain_rounding = k == 1;
+        break;
+    case OPT_CORRECT_BIAS: o->correct_bias = true; break;
+    case OPT_EQUALIZE: o->equalize = true; break;
+    case OPT_SMOOTH: o->smooth = 0.75; return !arg || (positive(arg, &o->smooth) && o->smooth < 1);
+    case OPT_DATA: o->data = arg; break;
     case OPT_ACCURACY_FLOOR: return positive(arg, &o->accuracy_floor) && o->accuracy_floor <= 1;
     case OPT_RUN: o->run_command = arg; break;
     case OPT_CC: o->cc = arg; break;
@@ -232,8 +279,10 @@ int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
     char shorts[3 * ROWS + 2] = ":"; /* getopt_long tells an argument that is missing from an unknown option */
     int n = 0;
     size_t s = 1;
+    unsigned bits = verb_bit(verb) == COMPILE ? COMPILE | WITH_QUANTIZE : verb_bit(verb);
+    const char *needs_quantize = NULL;
     for (int i = 0; i < ROWS; i++) {
-        if (!(rows[i].verbs & verb_bit(verb)))
+        if (!(rows[i].verbs & bits))
             continue;
         longs[n++] = (struct option){rows[i].name, rows[i].argument, NULL, rows[i].id};
         if (rows[i].letter) {
@@ -258,12 +307,20 @@ int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
             print_help(verb);
             return fflush(stdout) ? EXIT_FAILED : EXIT_DONE;
         }
+        if (!(row->verbs & verb_bit(verb)))
+            needs_quantize = row->name;
         if (!set(o, row->id, optarg)) {
             char what[64];
             snprintf(what, sizeof what, "--%s does not take", row->name);
             return usage_error(verb, what, optarg);
         }
     }
+    if (o->quantize == QUANTIZE_NOT && needs_quantize)
+        return usage_error(verb, "only with --quantize:", needs_quantize);
+    if (o->quantize == QUANTIZE_NOT && verb_bit(verb) == QUANTIZE)
+        o->quantize = QUANTIZE_STATIC;
+    if (!o->block)
+        o->block = o->weight_type == DT_I4 ? 32 : 128;
     o->operand = argv + optind;
     o->n_operands = argc - optind;
     if (o->list_operators)

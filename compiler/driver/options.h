@@ -7,6 +7,7 @@
 
 #include "backend/emit.h"
 #include "frontend/frontend.h"
+#include "passes/quantize.h"
 
 typedef enum MainKind { MAIN_NONE, MAIN_HOST, MAIN_EMBEDDED } MainKind;
 typedef enum VerifyVia { VIA_C, VIA_OBJECT, VIA_JIT } VerifyVia;
@@ -50,6 +51,12 @@ typedef struct Options {
     int samples;         /* quantize: at most so many */
     double accuracy_floor; /* … the least cosine; 0: none */
     bool mixed;          /* … layers stay float until it holds */
+    QuantizeKind quantize; /* also of compile */
+    DType weight_type;   /* … QUANTIZE_WEIGHTS: I8, I4, F16, BF16 */
+    int block;           /* … integers that share a scale */
+    bool plain_rounding, correct_bias, equalize;
+    double smooth;       /* … how much of the activations' range goes into weights; 0: nothing */
+    const char *data;    /* … inputs to compare on, with labels maybe */
 } Options;
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };

@@ -91,7 +91,19 @@ static void compare_tensors(Agreement *g, const Tensor *want, const Tensor *got)
     }
 }
 
-static bool compare_run(const Watched *want, const Watched *got, const Tensor *input, Agreement *result) {
+static bool score(const Tensor *want, const Tensor *got, const Labels *labels, Scores *s) {
+    int64_t rows = labels_score(want, labels->label + s->n, labels->n - s->n, &s->want);
+    if (rows < 0 || labels_score(got, labels->label + s->n, labels->n - s->n, &s->got) < 0) {
+        s->n = -1;
+        return false;
+    }
+    s->n += rows;
+    s->classes = want->rank ? want->dim[want->rank - 1] : 1;
+    return true;
+}
+
+static bool compare_run(const Watched *want, const Watched *got, const Tensor *input, const Labels *labels, Agreement *result,
+                        Scores *scores) {
     Arena *a = arena_new();
     int n;
     Diag *d = got->c.diag;
@@ -101,15 +113,16 @@ static bool compare_run(const Watched *want, const Watched *got, const Tensor *i
         compare_tensors(&result[i], &x[i], &y[i]);
     for (int i = 0; y && i < want->n; i++)
         compare_tensors(&result[want->n_outputs + i], &x[want->at[i]], &y[got->at[i]]);
+    bool ok = y && (!labels->label || score(&x[0], &y[0], labels, scores));
     arena_free(a);
-    return y != NULL;
+    return ok;
 }
 
-bool watch_compare(const Watched *want, const Watched *got, const Samples *s, Agreement *result) {
+bool watch_compare(const Watched *want, const Watched *got, const Samples *s, const Labels *labels, Agreement *result, Scores *scores) {
     bool ok = true;
     for (int k = 0; ok && k < s->list.len; k++) {
         tune_progress(got->progress, "comparison: sample %d of %d", k + 1, s->list.len);
-        ok = compare_run(want, got, s->list.data[k], result);
+        ok = compare_run(want, got, s->list.data[k], labels, result, scores);
     }
     tune_progress(got->progress, "%s", "");
     return ok;

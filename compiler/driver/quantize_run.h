@@ -5,6 +5,7 @@
 
 #include "driver/calibration.h"
 #include "driver/execute.h"
+#include "driver/labels.h"
 #include "driver/samples.h"
 
 /* A compiled model that returns some of its values too. */
@@ -31,7 +32,8 @@ typedef struct Agreement {
 
 double agreement_cosine(const Agreement *g);
 double agreement_noise(const Agreement *g); /* noise over signal */
-/* First the model's outputs, then what is watched. False after a diagnostic. */
-bool watch_compare(const Watched *want, const Watched *got, const Samples *s, Agreement *result);
+/* First the model's outputs, then what is watched; with labels, also how many answers are right. False after a diagnostic, or
+ * with scores->n -1 where the labels do not fit. */
+bool watch_compare(const Watched *want, const Watched *got, const Samples *s, const Labels *labels, Agreement *result, Scores *scores);
 
 #endif

@@ -127,8 +127,11 @@ static Onnx__AttributeProto *attribute(Arena *a, const Attr *from) {
     return to;
 }
 
+/* NULL: the first output's name does, which a reader takes then. */
 static char *node_name(Export *e, const Node *n) {
     const char *name = n->name;
+    if (n->nout && n->out[0] && !strcmp(name, n->out[0]->name))
+        return NULL;
     for (int i = 1; strmap_get(&e->names, name); i++)
         name = arena_printf(e->arena, "%s_%d", n->name, i);
     strmap_put(e->arena, &e->names, name, e);
@@ -180,7 +183,11 @@ static int64_t version_needed(const Node *n) {
         {"DepthToSpace", 13}, {"SpaceToDepth", 13}, {"Resize", 19}, {"Pad", 19}, {"Cast", 19},
         {"ThresholdedRelu", 10}, {"InstanceNormalization", 6}, {"LSTM", 14}, {"GRU", 14}, {"Shape", 15}
     };
+    enum { BLOCKS_AND_FOUR_BITS = 21 };
     bool types = true; /* those of before */
+    bool linear = !*n->domain && (!strcmp(n->op_type, "QuantizeLinear") || !strcmp(n->op_type, "DequantizeLinear"));
+    if (linear && (attr_int(n, "block_size", 0) || dtype_width(n->in[0]->dtype) == 4))
+        return BLOCKS_AND_FOUR_BITS;
     for (int i = 0; i < n->nin; i++)
         types = types && (!n->in[i] || n->in[i]->dtype != DT_BF16) && (!n->in[i] || dtype_stored(n->in[i]->dtype) == n->in[i]->dtype);
     for (size_t i = 0; types && i < sizeof older / sizeof *older; i++)

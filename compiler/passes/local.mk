@@ -5,6 +5,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/dead.c \
 	compiler/passes/edit.c \
 	compiler/passes/edit.h \
+	compiler/passes/equalize.c \
 	compiler/passes/fold.c \
 	compiler/passes/fold.h \
 	compiler/passes/fuse_conv.c \
@@ -20,6 +21,14 @@ libmlcc_a_SOURCES += \
 	compiler/passes/quantised.h \
 	compiler/passes/quantize.c \
 	compiler/passes/quantize.h \
+	compiler/passes/quantize_dynamic.c \
+	compiler/passes/quantize_edit.c \
+	compiler/passes/quantize_edit.h \
+	compiler/passes/quantize_round.c \
+	compiler/passes/quantize_static.c \
+	compiler/passes/quantize_storage.c \
+	compiler/passes/quantize_weights.c \
+	compiler/passes/quantize_weights.h \
 	compiler/passes/run.c \
 	compiler/passes/sink.c \
 	compiler/passes/storage.c \

@@ -1,20 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A float graph into a quantised one: QuantizeLinear and DequantizeLinear round what has a form on integers. */
+/* A float graph into a quantised one, in one of three ways: QuantizeLinear and DequantizeLinear round what has a form on
+ * integers; products of bytes whose activations are quantised when they run; or weights of few bits that are computed with
+ * as floats. */
 #ifndef MLCC_PASSES_QUANTIZE_H
 #define MLCC_PASSES_QUANTIZE_H
 
 #include "graph/graph.h"
 
+typedef enum QuantizeKind { QUANTIZE_NOT, QUANTIZE_STATIC, QUANTIZE_DYNAMIC, QUANTIZE_WEIGHTS } QuantizeKind;
+
+/* What samples say of the input of a product: about its channels (axis 1 of Conv, the last one otherwise). */
+typedef struct QuantizeStats {
+    int64_t channels;
+    double count;         /* elements of a channel */
+    double *sum, *most;   /* of each channel: its elements' sum, and largest magnitude */
+    float *gram;          /* channels x channels: sums of products of two; NULL where nobody asked */
+    Arena *arena;         /* for the next two, */
+    float *factor;        /* made of gram when it is first used, */
+    int *order;           /* like the order of rounding */
+} QuantizeStats;
+
+typedef struct QuantizeRecipe {
+    QuantizeKind kind;
+    DType activations;    /* static: U8 or I8 */
+    DType weights;        /* QUANTIZE_WEIGHTS: I8, I4, F16 or BF16 */
+    int64_t block;        /* … how many integers share a scale */
+    bool correct_bias;    /* takes the mean error of the weights' rounding into the bias; needs stats */
+    const StrMap *stats;  /* QuantizeStats by the name of a product's input; may be NULL */
+} QuantizeRecipe;
+
 typedef enum QuantizeStay { STAY_NOT, STAY_VALUE, STAY_WEIGHTS } QuantizeStay;
 
-/* A value that the quantised graph keeps as bytes. */
+/* A value that the quantised graph keeps as bytes, or computes from bytes. */
 typedef struct QuantizeItem {
     Value *value;
     const char *name;        /* of the value in the float graph */
     const Node *layer;       /* that computes it; NULL for inputs */
     int like;                /* the item whose range it has, because it holds the same elements; else its own index */
-    bool has_weights;        /* the layer's, which become bytes */
-    double lo, hi;           /* to be set before quantize_apply, */
+    bool has_weights;        /* the layer's, which become bytes while the value may stay float */
+    double lo, hi;           /* QUANTIZE_STATIC: to be set before quantize_apply, */
     QuantizeStay stay;       /* like what stays float after all: the value, or the layer's weights as well */
     double scale;            /* set by it, like the zero point */
     int64_t zero;
@@ -29,9 +53,21 @@ typedef struct QuantizePlan {
 } QuantizePlan;
 
 /* For a graph with all types inferred and constants folded. */
-QuantizePlan quantize_plan(Graph *g);
-/* Activations of type U8 or I8, with ranges as the items say; weights symmetric I8 with a scale for each channel; biases I32.
+QuantizePlan quantize_plan(Graph *g, QuantizeKind kind);
+/* QUANTIZE_STATIC: activations with ranges as the items say; weights symmetric I8 with a scale for each channel; biases I32.
  * Names of the graph's inputs and outputs stay. */
-void quantize_apply(QuantizePlan *p, DType activations);
+void quantize_apply(QuantizePlan *p, const QuantizeRecipe *r);
+void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r);
+void quantize_apply_dynamic(QuantizePlan *p, const QuantizeRecipe *r);
+void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r);
+
+/* --- graphs that lose less --- */
+
+/* Channels of one value in like ranges: what makes them is divided, and what takes them multiplied, by a factor for each.
+ * Returns how many values were changed. */
+int quantize_equalize(Graph *g);
+/* The same at the inputs of MatMul and Gemm, so that a part of their channels' range (share, between 0 and 1) moves into
+ * the weights; needs stats. */
+int quantize_smooth(Graph *g, const StrMap *stats, double share);
 
 #endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way of a quantisation: the model runs on samples to find the ranges and statistics of its values; the quantised one
+ * is then compared with it, layer by layer, and more of it stays float until it is good enough. */
+#include "driver/quantize_job.h"
+
+#include <string.h>
+
+#include "driver/quantize_stats.h"
+#include "driver/version.h"
+#include "passes/edit.h"
+#include "passes/passes.h"
+
+enum { MOST_ROUNDS = 32 };
+
+/* The model with all that is known of it before it runs: what is written is the same for every target. */
+static bool read_plain(QuantizeJob *j, Diag *d, Compilation *c) {
+    if (!pipeline_import(c, d, j->o, j->o->operand[0], j->target))
+        return false;
+    Graph *g = c->graph;
+    for (const Node *n = g->first; n; n = n->next) {
+        if (!edit_is(n, "QuantizeLinear") && strncmp(n->op_type, "QLinear", 7) != 0)
+            continue; /* a DequantizeLinear of constants is a way to store weights */
+        diag_error(d, node_place(n), "the model is quantised already");
+        return false;
+    }
+    if (!pass_infer(g))
+        return false;
+    pass_dead(g);
+    pass_canonicalize(g);
+    if (!pass_fold(g))
+        return false;
+    pass_canonicalize(g);
+    pass_cse(g);
+    if (!pass_fold(g))
+        return false;
+    pass_fuse_conv(g);
+    if (!pass_fold(g))
+        return false;
+    pass_dead(g);
+    return true;
+}
+
+/* The same in the form that loses least: the ranges of channels are evened out. */
+static bool read_model(QuantizeJob *j, Diag *d, Compilation *c) {
+    if (!read_plain(j, d, c))
+        return false;
+    if (j->o->equalize)
+        quantize_equalize(c->graph);
+    if (j->o->smooth > 0)
+        quantize_smooth(c->graph, &j->for_smoothing, j->o->smooth);
+    pass_dead(c->graph);
+    return true;
+}
+
+static size_t weight_bytes(const Graph *g) {
+    size_t size = 0;
+    for (int i = 0; i < g->consts.len; i++) {
+        const Value *v = g->consts.data[i];
+        size += ((size_t)value_count(v) * (size_t)(v->dtype == DT_BOOL ? 8 : dtype_width(v->dtype)) + 7) / 8;
+    }
+    return size;
+}
+
+/* --- steps --- */
+
+static bool make_plan(QuantizeJob *j) {
+    if (!read_model(j, j->diag, &j->c))
+        return false;
+    j->weights_before = weight_bytes(j->c.graph);
+    j->plan = quantize_plan(j->c.graph, j->recipe.kind);
+    int n = j->plan.items.len;
+    j->stay = ARENA_ARRAY(j->arena, QuantizeStay, n + 1);
+    j->range = ARENA_ARRAY(j->arena, Observed, n + 1);
+    j->names = ARENA_ARRAY(j->arena, const char *, n + 1);
+    j->dequantized = ARENA_ARRAY(j->arena, const char *, n + 1);
+    for (int i = 0; i < n; i++)
+        j->names[i] = arena_strdup(j->arena, j->plan.items.data[i].name);
+    if (!n)
+        diag_error(j->diag, NOWHERE, j->recipe.kind == QUANTIZE_STATIC ? "the model has no float32 operator that works on bytes too"
+                                                                       : "the model has no product with constant float32 weights");
+    return n > 0;
+}
+
+static bool wants_gram(const QuantizeJob *j) {
+    return j->recipe.kind == QUANTIZE_WEIGHTS && !dtype_is_float(j->recipe.weights) && j->o->calibrate && !j->o->plain_rounding;
+}
+
+static bool collect(QuantizeJob *j, bool (*read)(QuantizeJob *, Diag *, Compilation *), Diag *d, bool gram, StrMap *out) {
+    Compilation c = {0};
+    if (read(j, d, &c))
+        return stats_collect(j->arena, j->diag, j->o, &c, j->diag, gram, &j->calibration, out);
+    pipeline_close(&c);
+    return false;
+}
+
+static bool find_ranges(QuantizeJob *j) {
+    if (j->recipe.kind != QUANTIZE_STATIC)
+        return true;
+    if (!watch_ranges(&j->before, &j->calibration, j->o->method, j->names, j->range))
+        return false;
+    for (int i = 0; i < j->plan.items.len; i++) {
+        double lo, hi;
+        calibrated_range(&j->range[i], j->o->method, &lo, &hi);
+        j->range[i].lo = lo;
+        j->range[i].hi = hi;
+    }
+    return true;
+}
+
+/* Labels belong to the samples that are compared. */
+static bool read_labels(QuantizeJob *j) {
+    if (!j->o->data)
+        return true;
+    if (!labels_read(j->arena, j->diag, j->o->data, &j->labels))
+        return false;
+    int64_t each = j->labels.n / j->data.list.len;
+    if (j->data.list.len < j->o->samples && each * j->data.list.len != j->labels.n) {
+        diag_error(j->diag, NOWHERE, "\"%s\" holds %lld labels for %d samples", j->o->data, (long long)j->labels.n, j->data.list.len);
+        return false;
+    }
+    return true;
+}
+
+static bool read_samples(QuantizeJob *j) {
+    const Options *o = j->o;
+    const KModule *m = j->before.module;
+    if (o->calibrate && !j->calibration.list.len && !samples_read(j->arena, j->diag, m, o->calibrate, o->samples, &j->calibration))
+        return false;
+    j->data = j->calibration;
+    if (o->data && !samples_read(j->arena, j->diag, m, o->data, o->samples, &j->data))
+        return false;
+    if (!o->calibrate)
+        j->calibration = j->data;
+    return read_labels(j);
+}
+
+/* All that is known before the first attempt. */
+static bool prepare(QuantizeJob *j) {
+    const Options *o = j->o;
+    Diag *d = j->diag;
+    if (o->smooth > 0) {
+        if (!collect(j, read_plain, d, false, &j->for_smoothing))
+            return false;
+        d = &j->quiet;
+    }
+    if (!make_plan(j))
+        return false;
+    if ((o->correct_bias || wants_gram(j)) && !collect(j, read_model, &j->quiet, wants_gram(j), &j->for_rounding))
+        return false;
+    j->recipe.stats = &j->for_rounding;
+    if (!o->calibrate && !o->data)
+        return true;
+    return read_model(j, &j->quiet, &j->before.c) && watch(&j->before, o, j->plan.items.len, j->names) && read_samples(j) &&
+           find_ranges(j);
+}
+
+/* The file's bytes are read back: what is compared is what is written. */
+static bool convert(QuantizeJob *j) {
+    for (int i = 0; i < j->plan.items.len; i++) {
+        QuantizeItem *item = &j->plan.items.data[i];
+        item->lo = j->range[i].lo;
+        item->hi = j->range[i].hi;
+        item->stay = j->stay[i];
+    }
+    quantize_apply(&j->plan, &j->recipe);
+    j->weights_after = weight_bytes(j->c.graph);
+    if (!frontend_export(j->round, j->diag, j->c.graph, MLCC_VERSION, &j->bytes, &j->size))
+        return false;
+    if (!j->data.list.len)
+        return true;
+    Compilation *c = &j->after.c;
+    ImportOptions import = {0, NULL};
+    *c = (Compilation){.arena = arena_new(), .diag = &j->quiet, .target = j->target};
+    c->model = frontend_import_bytes(c->arena, &j->quiet, j->o->operand[0], j->bytes, j->size, &import);
+    c->graph = c->model ? c->model->graph : NULL;
+    for (int i = 0; i < j->plan.items.len; i++)
+        j->dequantized[i] = j->plan.items.data[i].dequantized;
+    return c->model && watch(&j->after, j->o, j->plan.items.len, j->dequantized);
+}
+
+static bool compare(QuantizeJob *j) {
+    j->scores = (Scores){0};
+    if (!j->data.list.len || watch_compare(&j->before, &j->after, &j->data, &j->labels, j->agreement, &j->scores))
+        return true;
+    if (j->scores.n < 0)
+        diag_error(j->diag, NOWHERE, "\"%s\" holds a label that is no class of the first output, or too few", j->o->data);
+    return false;
+}
+
+static void end_round(QuantizeJob *j) {
+    watch_end(&j->after);
+    j->after = (Watched){.progress = j->diag};
+    if (j->round)
+        arena_free(j->round);
+    j->round = NULL;
+}
+
+static bool attempt(QuantizeJob *j, bool again) {
+    end_round(j);
+    j->round = arena_new();
+    if (again) {
+        pipeline_close(&j->c);
+        if (!read_model(j, &j->quiet, &j->c))
+            return false;
+        j->plan = quantize_plan(j->c.graph, j->recipe.kind);
+    }
+    j->agreement = ARENA_ARRAY(j->round, Agreement, j->c.graph->outputs.len + j->plan.items.len);
+    return convert(j) && compare(j);
+}
+
+/* --- mixed precision --- */
+
+/* Another layer, the one that adds most noise, stays float: what it computes, then its weights too. */
+static bool leave_worst(QuantizeJob *j, bool *touched) {
+    const QuantizePlan *p = &j->plan;
+    int worst = -1;
+    for (int i = 0; i < p->items.len; i++) {
+        const QuantizeItem *item = &p->items.data[i];
+        bool left = j->stay[i] == STAY_NOT ? item->like == i : j->stay[i] == STAY_VALUE && item->has_weights;
+        if (left && !touched[i] && (worst < 0 || quantize_own_noise(j, i) > quantize_own_noise(j, worst)))
+            worst = i;
+    }
+    if (worst < 0)
+        return false;
+    j->stay[worst] = j->stay[worst] == STAY_NOT ? STAY_VALUE : STAY_WEIGHTS;
+    return touched[worst] = true;
+}
+
+/* Some layers at a time, so that a large network needs no more attempts than a small one. */
+static bool quantise(QuantizeJob *j) {
+    bool ok = attempt(j, false), more = true;
+    while (ok && more && j->o->mixed && quantize_quality(j) < j->o->accuracy_floor) {
+        bool *touched = ARENA_ARRAY(j->arena, bool, j->plan.items.len);
+        more = leave_worst(j, touched);
+        for (int k = MOST_ROUNDS; k <= j->plan.items.len; k += MOST_ROUNDS)
+            leave_worst(j, touched);
+        ok = attempt(j, true);
+    }
+    return ok;
+}
+
+/* --- one call --- */
+
+const char *quantize_misuse(const Options *o) {
+    bool data = o->calibrate || o->data;
+    if (o->quantize == QUANTIZE_STATIC && !data)
+        return "no inputs given: --calibrate PATH";
+    if (o->mixed && !(o->accuracy_floor > 0))
+        return "--mixed needs --accuracy-floor";
+    if (o->accuracy_floor > 0 && !data)
+        return "--accuracy-floor needs --data or --calibrate";
+    if (o->correct_bias && !o->calibrate)
+        return "--correct-bias needs --calibrate";
+    if (o->smooth > 0 && !o->calibrate)
+        return "--smooth needs --calibrate";
+    return NULL;
+}
+
+bool quantize_model(QuantizeJob *j, Diag *d, const Options *o, FILE *report) {
+    *j = (QuantizeJob){.o = o, .diag = d, .quiet = *d, .arena = arena_new()};
+    j->quiet.quiet = true;
+    j->before.progress = d;
+    j->target = jit_native_target(j->arena);
+    j->recipe = (QuantizeRecipe){o->quantize, o->activations, o->weight_type, o->block, o->correct_bias, NULL};
+    if (!prepare(j) || !quantise(j))
+        return false;
+    if (report) {
+        quantize_report(j, report);
+        fflush(report);
+    }
+    return quantize_meets_floor(j);
+}
+
+void quantize_end(QuantizeJob *j) {
+    watch_end(&j->before);
+    end_round(j);
+    pipeline_close(&j->c);
+    arena_free(j->arena);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a quantised model loses, layer by layer and as a whole. */
+#include <math.h>
+
+#include "driver/quantize_job.h"
+
+static void print_agreement(FILE *out, const char *what, const char *name, const char *op, const Agreement *g) {
+    double noise = agreement_noise(g);
+    fprintf(out, "%-7s cosine %.6f  ", what, agreement_cosine(g));
+    if (noise > 0)
+        fprintf(out, "SNR %6.1f dB", -10 * log10(noise));
+    else
+        fprintf(out, "exact        ");
+    fprintf(out, "  %s%s%s%s\n", name, op ? " (" : "", op ? op : "", op ? ")" : "");
+}
+
+static const Agreement *of_items(const QuantizeJob *j) { return j->agreement + j->c.graph->outputs.len; }
+
+double quantize_own_noise(const QuantizeJob *j, int i) {
+    const QuantizeItem *item = &j->plan.items.data[i];
+    const Agreement *g = of_items(j);
+    double taken = 0;
+    for (int k = 0; k < item->from.len; k++)
+        taken = fmax(taken, agreement_noise(&g[item->from.data[k]]));
+    return agreement_noise(&g[i]) - taken;
+}
+
+static void print_layers(const QuantizeJob *j, FILE *out) {
+    const QuantizePlan *p = &j->plan;
+    int worst = -1;
+    for (int i = 0; i < p->items.len; i++) {
+        const QuantizeItem *item = &p->items.data[i];
+        if (item->like != i)
+            continue;
+        if (item->layer)
+            print_agreement(out, "layer", item->layer->name, item->layer->op_type, &of_items(j)[i]);
+        else
+            print_agreement(out, "input", item->name, NULL, &of_items(j)[i]);
+        if (worst < 0 || quantize_own_noise(j, i) > quantize_own_noise(j, worst))
+            worst = i;
+    }
+    const QuantizeItem *item = &p->items.data[worst];
+    fprintf(out, "most is lost in %s \"%s\"\n", item->layer ? item->layer->op_type : "the input", item->layer ? item->layer->name : item->name);
+}
+
+static int worst_output(const QuantizeJob *j) {
+    int worst = 0;
+    for (int i = 1; i < j->c.graph->outputs.len; i++)
+        worst = agreement_cosine(&j->agreement[i]) < agreement_cosine(&j->agreement[worst]) ? i : worst;
+    return worst;
+}
+
+double quantize_quality(const QuantizeJob *j) {
+    if (!j->scores.n)
+        return agreement_cosine(&j->agreement[worst_output(j)]);
+    return j->scores.want.first ? (double)j->scores.got.first / (double)j->scores.want.first : 1;
+}
+
+static double percent(int64_t n, const Scores *s) { return 100 * (double)n / (double)s->n; }
+
+static void print_scores(const Scores *s, FILE *out) {
+    fprintf(out, "top-1   %.2f %%, was %.2f %%\n", percent(s->got.first, s), percent(s->want.first, s));
+    if (s->classes > 5)
+        fprintf(out, "top-5   %.2f %%, was %.2f %%\n", percent(s->got.among_five, s), percent(s->want.among_five, s));
+}
+
+void quantize_report(const QuantizeJob *j, FILE *out) {
+    const Graph *g = j->c.graph;
+    if (j->data.list.len) {
+        print_layers(j, out);
+        for (int i = 0; i < g->outputs.len; i++)
+            print_agreement(out, "output", g->outputs.data[i]->name, NULL, &j->agreement[i]);
+    }
+    if (j->scores.n)
+        print_scores(&j->scores, out);
+    for (int i = 0; i < j->plan.items.len; i++)
+        if (j->stay[i])
+            fprintf(out, "float   %s%s\n", j->names[i], j->stay[i] == STAY_WEIGHTS ? " and the weights before it" : "");
+    if (j->data.list.len)
+        fprintf(out, "%d samples; ", j->data.list.len);
+    fprintf(out, "weights %zu bytes, were %zu: %.2f times smaller\n", j->weights_after, j->weights_before,
+            (double)j->weights_before / (double)j->weights_after);
+}
+
+bool quantize_meets_floor(const QuantizeJob *j) {
+    const Options *o = j->o;
+    if (!(o->accuracy_floor > 0) || quantize_quality(j) >= o->accuracy_floor)
+        return true;
+    if (j->scores.n)
+        diag_error(j->diag, NOWHERE, "top-1 is %.2f %%, %.4f of the float model's %.2f %%; %g of it was asked for",
+                   percent(j->scores.got.first, &j->scores), quantize_quality(j), percent(j->scores.want.first, &j->scores),
+                   o->accuracy_floor);
+    else
+        diag_error(j->diag, NOWHERE, "output \"%s\" has the cosine %.6f to that of the float model; %g was asked for",
+                   j->c.graph->outputs.data[worst_output(j)]->name, quantize_quality(j), o->accuracy_floor);
+    return false;
+}

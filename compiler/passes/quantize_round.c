@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rounding weights in blocks. Where samples are known, each element is rounded so that it makes up for the errors of those
+ * before it: for inputs x with the Gram matrix H = sum of x x', an error e of a row of weights costs e' H e. With H = U U',
+ * U upper triangular, that is the sum over k of the squares of U[k][k] e[k] + sum of U[j][k] e[j] for j < k; going up in k,
+ * each term is made as small as a step allows. (Babai's nearest plane; GPTQ comes to the same, Frantar et al. 2022.) */
+#include <math.h>
+#include <string.h>
+
+#include "passes/quantize_edit.h"
+#include "passes/quantize_weights.h"
+
+enum { TRIALS = 24 };
+static const double damping = 0.01; /* of the mean of the diagonal */
+
+/* To the nearest integer, for magnitudes below 2^22: the sum has no room for a fraction. */
+static float nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
+
+static float least_of(int bits) { return bits == 4 ? -8 : -WEIGHT_MOST; }
+static float most_of(int bits) { return bits == 4 ? 7 : WEIGHT_MOST; }
+
+static float rounded(float x, float least, float most) {
+    x = nearest(x);
+    return x < least ? least : x > most ? most : x;
+}
+
+/* The scale with the least error over n weights that count as their importance says (NULL: all the same). */
+static float best_scale(const float *w, const float *importance, int64_t n, int bits) {
+    float top = 0, least = least_of(bits), most = most_of(bits), best = 0;
+    double lowest = INFINITY;
+    for (int64_t i = 0; i < n; i++)
+        top = fmaxf(top, fabsf(w[i]));
+    float whole = quantize_scale((double)(top * (float)WEIGHT_MOST / most));
+    for (int t = 0; t < (bits == 4 ? TRIALS : 1); t++) {
+        float scale = whole * (1 - 0.02f * (float)t), back = 1 / scale;
+        float sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            float e = w[i] - scale * rounded(w[i] * back, least, most);
+            sum += e * e * (importance ? importance[i] : 1);
+        }
+        if ((double)sum < lowest) {
+            lowest = (double)sum;
+            best = scale;
+        }
+    }
+    return best;
+}
+
+/* --- the triangle --- */
+
+static int by_diagonal(const float *diagonal, int i, int j) {
+    return diagonal[i] != diagonal[j] ? (diagonal[i] > diagonal[j] ? -1 : 1) : i - j;
+}
+
+/* Channels with large inputs first: all others can still make up for them. */
+static void sort(const float *diagonal, int *order, int *spare, int64_t n) {
+    for (int64_t width = 1; width < n; width *= 2) {
+        for (int64_t from = 0; from < n; from += 2 * width) {
+            int64_t i = from, middle = from + width < n ? from + width : n, j = middle, end = from + 2 * width < n ? from + 2 * width : n;
+            for (int64_t k = from; k < end; k++)
+                spare[k] = j >= end || (i < middle && by_diagonal(diagonal, order[i], order[j]) <= 0) ? order[i++] : order[j++];
+        }
+        memcpy(order, spare, (size_t)n * sizeof *order);
+    }
+}
+
+/* U of the damped Gram matrix in the sorted order; rows of it are divided by its diagonal, which is what rounding needs. */
+static void factorize(QuantizeStats *s) {
+    Arena *a = arena_new();
+    int64_t n = s->channels;
+    double *h = ARENA_ARRAY(a, double, n * n), *column = ARENA_ARRAY(a, double, n), mean = 0;
+    float *diagonal = ARENA_ARRAY(a, float, n);
+    s->order = ARENA_ARRAY(s->arena, int, n);
+    s->factor = ARENA_ARRAY(s->arena, float, n * n);
+    for (int64_t i = 0; i < n; i++) {
+        diagonal[i] = s->gram[i * n + i];
+        mean += (double)diagonal[i] / (double)n;
+        s->order[i] = (int)i;
+    }
+    sort(diagonal, s->order, ARENA_ARRAY(a, int, n), n);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j <= i; j++)
+            h[i * n + j] = (double)s->gram[s->order[i] * n + s->order[j]] + (i == j ? damping * mean + 1e-30 : 0);
+    for (int64_t k = n - 1; k >= 0; k--) { /* h holds the lower half of what is left; U[j][k] goes to factor[j][k] */
+        double root = sqrt(h[k * n + k] > 0 ? h[k * n + k] : damping * mean + 1e-30);
+        for (int64_t j = 0; j < k; j++) {
+            column[j] = h[k * n + j] / root;
+            s->factor[j * n + k] = (float)(column[j] / root);
+        }
+        for (int64_t i = 0; i < k; i++)
+            for (int64_t j = 0; j <= i; j++)
+                h[i * n + j] -= column[i] * column[j];
+    }
+    arena_free(a);
+}
+
+/* --- rows --- */
+
+static void round_plainly(const Rounding *r, const float *w, const float *scale, int8_t *x) {
+    for (int64_t k = 0; k < r->depth; k++)
+        x[k] = (int8_t)rounded(w[k] / scale[k / r->block], least_of(r->bits), most_of(r->bits));
+}
+
+static void round_making_up(const Rounding *r, const float *w, const float *scale, float *owed, int8_t *x) {
+    const QuantizeStats *s = r->stats;
+    int64_t n = r->depth;
+    memset(owed, 0, (size_t)n * sizeof *owed);
+    for (int64_t i = 0; i < n; i++) {
+        int k = s->order[i];
+        float step = scale[k / r->block], q = rounded((w[k] + owed[i]) / step, least_of(r->bits), most_of(r->bits));
+        float error = w[k] - q * step;
+        const float *row = s->factor + i * n;
+        x[k] = (int8_t)q;
+        for (int64_t j = i + 1; j < n; j++)
+            owed[j] += row[j] * error;
+    }
+}
+
+void quantize_round(Arena *a, const Rounding *r, const float *w, int8_t *x, float *scale) {
+    int64_t n = r->depth, blocks = (n + r->block - 1) / r->block;
+    bool making_up = r->stats && r->stats->gram;
+    float *importance = making_up ? ARENA_ARRAY(a, float, n) : NULL, *owed = ARENA_ARRAY(a, float, n);
+    for (int64_t k = 0; making_up && k < n; k++)
+        importance[k] = r->stats->gram[k * n + k] + 1e-12f;
+    if (making_up && !r->stats->factor)
+        factorize(r->stats);
+    for (int64_t o = 0; o < r->outputs; o++) {
+        for (int64_t b = 0; b < blocks; b++) {
+            int64_t at = b * r->block, size = n - at < r->block ? n - at : r->block;
+            scale[o * blocks + b] = best_scale(w + o * n + at, importance ? importance + at : NULL, size, r->bits);
+        }
+        if (making_up)
+            round_making_up(r, w + o * n, scale + o * blocks, owed, x + o * n);
+        else
+            round_plainly(r, w + o * n, scale + o * blocks, x + o * n);
+    }
+}

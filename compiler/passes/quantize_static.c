@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The nodes round values that become bytes, their weights, and their biases. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "passes/edit.h"
+#include "passes/quantize_edit.h"
+#include "passes/quantize_weights.h"
+
+static const double bias_most = 1 << 29; /* leaves the sum of products room in 32 bits */
+
+/* --- weights and biases --- */
+
+/* The least scales with which the bias fits into 32 bits in its steps. */
+static double *least_scales(const Value *bias, int64_t channels, double input_scale) {
+    double *least = ARENA_ARRAY(bias->graph->arena, double, channels);
+    for (int64_t c = 0; c < channels; c++) {
+        double b = fabs(const_float(bias, value_count(bias) > 1 ? c : 0));
+        least[c] = fmax(b / (input_scale * bias_most), (double)FLT_MIN / input_scale);
+    }
+    return least;
+}
+
+static void quantise_bias(Node *n, const float *scale, int64_t channels, double input_scale) {
+    Graph *g = n->graph;
+    const Value *bias = n->in[2];
+    int32_t *b = ARENA_ARRAY(g->arena, int32_t, channels);
+    float *step = ARENA_ARRAY(g->arena, float, channels);
+    for (int64_t c = 0; c < channels; c++) {
+        step[c] = (float)((double)scale[c] * input_scale);
+        double x = const_float(bias, value_count(bias) > 1 ? c : 0) / (double)step[c];
+        b[c] = (int32_t)nearbyint(quantize_clamp(x, -2 * bias_most, 2 * bias_most));
+    }
+    Value *q = quantize_const(g, bias->name, "int32", DT_I32, 1, &channels, b, (size_t)channels * sizeof *b);
+    Value *s = quantize_const(g, bias->name, "scale", DT_F32, 1, &channels, step, (size_t)channels * sizeof *step);
+    quantize_dequantize(n, 2, q, s, 0, 0);
+}
+
+/* input_scale 0: the input is float, and so stays the bias. */
+static void quantise_weights(Node *n, double input_scale, const QuantizeRecipe *r) {
+    Graph *g = n->graph;
+    const Value *bias = n->nin > 2 && input_scale > 0 ? n->in[2] : NULL;
+    int64_t channels = n->in[1]->dim[quantize_weight_axis(n)];
+    const char *name = n->in[1]->name;
+    ChannelWeights w = quantize_by_channel(n, quantize_is_weight(bias) ? least_scales(bias, channels, input_scale) : NULL, r);
+    if (input_scale > 0 && n->nin > 2 && quantize_is_weight(n->in[2]))
+        quantise_bias(n, w.scale, channels, input_scale);
+    Value *s = quantize_const(g, name, "scale", DT_F32, 1, &channels, w.scale, (size_t)channels * sizeof *w.scale);
+    quantize_dequantize(n, 1, w.x, s, w.axis, 0);
+}
+
+/* --- values --- */
+
+/* The range must hold 0 exactly: padding and ReLU make it. */
+static void set_scale(QuantizeItem *item, DType t) {
+    double lo = item->lo < 0 ? item->lo : 0, hi = item->hi > 0 ? item->hi : 0, least = t == DT_I8 ? -128 : 0;
+    item->scale = (double)(float)((hi - lo) / 255);
+    if (item->scale < (double)FLT_MIN)
+        item->scale = 1;
+    item->zero = (int64_t)quantize_clamp(nearbyint(least - lo / item->scale), least, least + 255);
+}
+
+/* The same zero point serves many. */
+static Value *zero_point(Graph *g, DType t, int64_t x) {
+    const char *name = arena_printf(g->arena, "zero_%d", (int)x);
+    Value *v = strmap_get(&g->names, name);
+    uint8_t byte = (uint8_t)x;
+    if (value_is_const(v) && v->dtype == t && !v->rank && v->data.size == 1 && !memcmp(v->data.bytes, &byte, 1))
+        return v;
+    return graph_const(g, name, t, 0, NULL, (Data){arena_dup(g->arena, &byte, 1), 1});
+}
+
+static void quantise_value(QuantizePlan *p, QuantizeItem *item, DType t, Value **scales) {
+    Graph *g = p->graph;
+    Value *v = item->value, *zero = zero_point(g, t, item->zero), **scale_value = &scales[item->like];
+    Node *before = v->def ? v->def->next : g->first;
+    float scale = (float)item->scale;
+    if (!*scale_value)
+        *scale_value = quantize_const(g, item->name, "scale", DT_F32, 0, NULL, &scale, sizeof scale);
+    Value *params[] = {*scale_value, zero};
+    Value *q = quantize_node(before, g, "", "QuantizeLinear", item->name, "byte", 3, (Value *[]){v, params[0], params[1]}, t);
+    Value *y = quantize_node(before, g, "", "DequantizeLinear", item->name, "float", 3, (Value *[]){q, params[0], params[1]}, DT_F32);
+    if (v->is_output)
+        value_swap_names(v, y);
+    value_replace_all(v, y);
+    node_set_input(q->def, 0, v);
+    item->dequantized = y->name;
+}
+
+static void leave(QuantizePlan *p, int i) {
+    QuantizeItem *item = &p->items.data[i];
+    item->dequantized = item->name;
+    p->item_of[item->value->id] = -1;
+}
+
+/* What holds a value's elements stays with it. */
+static bool stays(const QuantizePlan *p, const QuantizeItem *item) { return item->stay || p->items.data[item->like].stay; }
+
+static bool weights_stay(const QuantizePlan *p, const Node *n) {
+    for (int i = 0; i < p->items.len; i++)
+        if (p->items.data[i].layer == n && p->items.data[i].stay == STAY_WEIGHTS)
+            return true;
+    return false;
+}
+
+/* Softmax on bytes has steps of 1/256 everywhere; ONNX Runtime computes wrong numbers with much finer ones. Where the
+ * results are all small, as those over many elements are, it is computed with floats. */
+static void settle_softmax(QuantizePlan *p, QuantizeItem *item) {
+    Value *x = edit_is(item->layer, "Softmax") ? item->layer->in[0] : NULL;
+    if (!x || p->item_of[x->id] < 0)
+        return;
+    if (item->hi >= 0.5) {
+        item->hi = 255.0 / 256;
+        return;
+    }
+    if (p->item_of[item->value->id] < 0)
+        return;
+    Value *kept = value_only_user(x) && x->def && !quantize_moves(x->def) ? x : item->value;
+    leave(p, p->item_of[kept->id]);
+}
+
+void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r) {
+    Graph *g = p->graph;
+    Value **scales = ARENA_ARRAY(g->arena, Value *, p->items.len + 1);
+    for (int i = 0; i < p->items.len; i++)
+        if (stays(p, &p->items.data[i]))
+            leave(p, i);
+        else if (p->items.data[i].layer)
+            settle_softmax(p, &p->items.data[i]);
+    for (int i = 0; i < p->items.len; i++) {
+        QuantizeItem *item = &p->items.data[i], *like = &p->items.data[item->like];
+        item->lo = like->lo;
+        item->hi = like->hi;
+        set_scale(item, r->activations);
+    }
+    for (Node *n = g->first; n; n = n->next) {
+        bool product = quantize_weight_axis(n) >= 0;
+        int x = product ? p->item_of[n->in[0]->id] : -1;
+        if (product && !weights_stay(p, n))
+            quantise_weights(n, x >= 0 ? p->items.data[x].scale : 0, r);
+        else if (quantize_is_table(n))
+            quantize_table(n);
+    }
+    for (int i = 0; i < p->items.len; i++)
+        if (p->item_of[p->items.data[i].value->id] >= 0)
+            quantise_value(p, &p->items.data[i], r->activations, scales);
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Weights of few bits that are computed with as floats: DequantizeLinear of integers in blocks, or Cast of shorter floating
+ * numbers, stands before what uses them. */
+#include <string.h>
+
+#include "passes/edit.h"
+#include "passes/quantize_edit.h"
+#include "passes/quantize_weights.h"
+
+enum { SMALLEST_CONSTANT = 64 };
+
+/* --- shorter floating numbers --- */
+
+static void shorten(Value *w, DType t) {
+    Graph *g = w->graph;
+    int64_t n = value_count(w);
+    uint16_t *x = ARENA_ARRAY(g->arena, uint16_t, n);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = t == DT_F16 ? float_to_half((float)const_float(w, i)) : float_to_bfloat((float)const_float(w, i));
+    Value *c = quantize_const(g, w->name, dtype_name(t), t, w->rank, w->dim, x, (size_t)n * sizeof *x);
+    Value *y = quantize_node(g->first, g, "", "Cast", w->name, "float", 1, &c, DT_F32);
+    node_add_attr(y->def, (Attr){.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_F32)});
+    value_replace_all(w, y);
+}
+
+/* Half floats end at 65504. */
+static bool can_shorten(const Value *w, DType t) {
+    if (!quantize_is_weight(w) || value_count(w) < SMALLEST_CONSTANT || !w->uses.len)
+        return false;
+    for (int64_t i = 0; t == DT_F16 && i < value_count(w); i++)
+        if (!(const_float(w, i) >= -65504 && const_float(w, i) <= 65504))
+            return false;
+    return true;
+}
+
+static bool stays(const QuantizePlan *p, const Value *w) {
+    for (int i = 0; i < w->uses.len; i++) {
+        const QuantizeItem *item = quantize_item(p, w->uses.data[i].node);
+        if (item && item->stay)
+            return true;
+    }
+    return false;
+}
+
+static void shorten_all(const QuantizePlan *p, DType t) {
+    Graph *g = p->graph;
+    int n = g->consts.len;
+    Value **list = arena_dup(g->arena, g->consts.data, (size_t)n * sizeof *list);
+    for (int i = 0; i < n; i++)
+        if (can_shorten(list[i], t) && !stays(p, list[i]))
+            shorten(list[i], t);
+}
+
+/* --- integers in blocks --- */
+
+/* w[o][k] of a matrix that is stored so, or with its axes swapped. */
+static float *rows_of(Arena *a, const Value *w, int axis) {
+    int64_t outputs = w->dim[axis], depth = w->dim[1 - axis];
+    float *x = ARENA_ARRAY(a, float, outputs * depth);
+    for (int64_t o = 0; o < outputs; o++)
+        for (int64_t k = 0; k < depth; k++)
+            x[o * depth + k] = (float)const_float(w, axis ? k * outputs + o : o * depth + k);
+    return x;
+}
+
+/* Matrix input i of n, whose axis counts outputs: blocks run along the other one. */
+static void round_matrix(Node *n, int i, int axis, const QuantizeRecipe *r) {
+    Graph *g = n->graph;
+    Arena *a = arena_new();
+    const Value *w = n->in[i];
+    Rounding how = {.outputs = w->dim[axis], .depth = w->dim[1 - axis], .block = r->block, .bits = dtype_width(r->weights)};
+    how.stats = i && r->stats ? strmap_get(r->stats, n->in[0]->name) : NULL;
+    int64_t blocks = (how.depth + how.block - 1) / how.block, outputs = how.outputs, depth = how.depth;
+    float *rows = rows_of(a, w, axis), *scale = ARENA_ARRAY(a, float, outputs * blocks);
+    int8_t *x = ARENA_ARRAY(a, int8_t, outputs * depth);
+    quantize_round(g->arena, &how, rows, x, scale);
+    int8_t *stored = ARENA_ARRAY(a, int8_t, outputs * depth);
+    float *steps = ARENA_ARRAY(a, float, outputs * blocks);
+    for (int64_t o = 0; o < outputs; o++) {
+        for (int64_t k = 0; k < depth; k++) {
+            stored[axis ? k * outputs + o : o * depth + k] = x[o * depth + k];
+            rows[o * depth + k] -= scale[o * blocks + k / how.block] * (float)x[o * depth + k];
+        }
+        for (int64_t b = 0; b < blocks; b++)
+            steps[axis ? b * outputs + o : o * blocks + b] = scale[o * blocks + b];
+    }
+    if (i)
+        quantize_correct_bias(n, r, depth, rows);
+    int64_t dim[] = {axis ? blocks : outputs, axis ? outputs : blocks};
+    Value *q = quantize_const(g, w->name, dtype_name(r->weights), r->weights, 2, w->dim, stored, (size_t)(outputs * depth));
+    Value *s = quantize_const(g, w->name, "scale", DT_F32, 2, dim, steps, (size_t)(outputs * blocks) * sizeof *steps);
+    arena_free(a);
+    quantize_dequantize(n, i, q, s, 1 - axis, how.block);
+}
+
+static void round_weights(Node *n, const QuantizeRecipe *r) {
+    if (n->in[1]->rank == 2) {
+        round_matrix(n, 1, quantize_weight_axis(n), r);
+        return;
+    }
+    ChannelWeights w = quantize_by_channel(n, NULL, r); /* filters: a channel is a block */
+    Value *scale = quantize_const(n->graph, n->in[1]->name, "scale", DT_F32, 1, &w.channels, w.scale,
+                                  (size_t)w.channels * sizeof *w.scale);
+    quantize_dequantize(n, 1, w.x, scale, w.axis, 0);
+}
+
+void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r) {
+    for (int i = 0; i < p->items.len; i++)
+        p->items.data[i].dequantized = p->items.data[i].name;
+    if (dtype_is_float(r->weights)) {
+        shorten_all(p, r->weights);
+        return;
+    }
+    for (Node *n = p->graph->first; n; n = n->next) {
+        const QuantizeItem *item = quantize_item(p, n);
+        if (!item || item->stay)
+            continue;
+        if (quantize_weight_axis(n) >= 0)
+            round_weights(n, r);
+        else
+            round_matrix(n, 0, 0, r);
+    }
+}

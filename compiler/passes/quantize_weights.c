@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Weights as int8 with a scale for each output channel, and what that does to the bias. */
+#include "passes/quantize_weights.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "passes/edit.h"
+#include "passes/quantize_edit.h"
+
+QuantizeItem *quantize_item(const QuantizePlan *p, const Node *n) {
+    for (int i = 0; i < p->items.len; i++)
+        if (p->items.data[i].layer == n)
+            return &p->items.data[i];
+    return NULL;
+}
+
+void quantize_dequantize(Node *n, int i, Value *x, Value *scale, int64_t axis, int64_t block) {
+    Value *in[] = {x, scale};
+    Value *y = quantize_node(n, n->graph, "", "DequantizeLinear", x->name, "float", 2, in, DT_F32);
+    if (scale->rank)
+        node_add_attr(y->def, (Attr){.name = "axis", .kind = ATTR_INT, .i = axis});
+    if (block)
+        node_add_attr(y->def, (Attr){.name = "block_size", .kind = ATTR_INT, .i = block});
+    node_set_input(n, i, y);
+}
+
+/* --- bias --- */
+
+/* Where a constant for each output channel is added; false where that is nowhere. */
+static bool find_bias(Node *n, Node **at, int *input) {
+    Node *user = value_only_user(n->out[0]);
+    if (edit_is(n, "MatMul")) {
+        if (!user || !quantize_adds_bias(user, n->out[0]))
+            return false;
+        *at = user;
+        *input = user->in[0] == n->out[0];
+        return true;
+    }
+    *at = n;
+    *input = 2;
+    if (n->nin < 3) {
+        Value **in = ARENA_ARRAY(n->graph->arena, Value *, 3);
+        memcpy(in, n->in, 2 * sizeof *in);
+        n->in = in;
+        n->nin = 3;
+    }
+    return !n->in[2] || quantize_is_weight(n->in[2]);
+}
+
+void quantize_correct_bias(Node *n, const QuantizeRecipe *r, int64_t depth, const float *error) {
+    QuantizeStats *s = r->correct_bias && r->stats ? strmap_get(r->stats, n->in[0]->name) : NULL;
+    int axis = quantize_weight_axis(n), input;
+    int64_t outputs = n->in[1]->dim[axis];
+    Node *at;
+    bool conv = edit_is(n, "Conv");
+    if (!s || s->count <= 0 || !find_bias(n, &at, &input))
+        return;
+    const Value *bias = at->in[input], *w = n->in[1];
+    int64_t group = conv ? attr_int(n, "group", 1) : 1, inner = conv ? depth / w->dim[1] : 1, own = depth / inner;
+    float *b = ARENA_ARRAY(n->graph->arena, float, outputs);
+    for (int64_t o = 0; o < outputs; o++) {
+        double sum = bias ? const_float(bias, value_count(bias) > 1 ? o : 0) : 0;
+        for (int64_t k = 0; k < depth; k++)
+            sum += (double)error[o * depth + k] * s->sum[o / (outputs / group) * own * (conv ? 1 : 0) + k / inner] / s->count;
+        b[o] = (float)sum;
+    }
+    node_set_input(at, input, quantize_const(n->graph, n->name, "bias", DT_F32, 1, &outputs, b, (size_t)outputs * sizeof *b));
+}
+
+/* --- a scale for each channel --- */
+
+static float *channel_scales(const Value *w, int axis, const double *least) {
+    float *scale = ARENA_ARRAY(w->graph->arena, float, w->dim[axis]);
+    for (int64_t i = 0; i < value_count(w); i++) {
+        float x = (float)fabs(const_float(w, i)), *s = &scale[quantize_channel(w, axis, i)];
+        *s = x > *s ? x : *s;
+    }
+    for (int64_t c = 0; c < w->dim[axis]; c++) {
+        scale[c] = quantize_scale((double)scale[c]);
+        if (least && (double)scale[c] < least[c])
+            scale[c] = (float)least[c];
+    }
+    return scale;
+}
+
+ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeRecipe *r) {
+    Graph *g = n->graph;
+    int axis = quantize_weight_axis(n);
+    const Value *w = n->in[1];
+    int64_t count = value_count(w), channels = w->dim[axis], depth = count / channels;
+    ChannelWeights out = {NULL, channel_scales(w, axis, least), channels, axis};
+    int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
+    float *error = ARENA_ARRAY(g->arena, float, count);
+    int64_t *filled = ARENA_ARRAY(g->arena, int64_t, channels);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t c = quantize_channel(w, axis, i);
+        double s = (double)out.scale[c];
+        x[i] = (int8_t)quantize_clamp(nearbyint(const_float(w, i) / s), -WEIGHT_MOST, WEIGHT_MOST);
+        error[c * depth + filled[c]++] = (float)(const_float(w, i) - s * x[i]);
+    }
+    quantize_correct_bias(n, r, depth, error);
+    out.x = quantize_const(g, w->name, "int8", DT_I8, w->rank, w->dim, x, (size_t)count);
+    return out;
+}
+
+void quantize_table(Node *n) {
+    Graph *g = n->graph;
+    const Value *w = n->in[0];
+    int64_t count = value_count(w);
+    double most = 0;
+    for (int64_t i = 0; i < count; i++)
+        most = fmax(most, fabs(const_float(w, i)));
+    float scale = quantize_scale(most);
+    int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
+    for (int64_t i = 0; i < count; i++)
+        x[i] = (int8_t)quantize_clamp(nearbyint(const_float(w, i) / (double)scale), -WEIGHT_MOST, WEIGHT_MOST);
+    Value *q = quantize_const(g, w->name, "int8", DT_I8, w->rank, w->dim, x, (size_t)count);
+    quantize_dequantize(n, 0, q, quantize_const(g, w->name, "scale", DT_F32, 0, NULL, &scale, sizeof scale), 0, 0);
+}

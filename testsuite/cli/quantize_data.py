@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled digits in several forms, and models with what each way to lose less is for: quantize_data.py TESTSET."""
+import sys
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper, save
+
+rng = np.random.default_rng(5)
+raw = np.frombuffer(open(sys.argv[1], "rb").read(), np.uint8).reshape(-1, 65)
+images = (raw[:, :64] / 16).astype(np.float32).reshape(-1, 1, 8, 8)
+labels = raw[:, 64].astype(np.int64)
+np.savez("digits.npz", image=images, labels=labels)
+np.savez("images.npz", image=images[:100])
+np.save("image.npy", images[:1])
+wrong = labels.copy()
+wrong[3] = -1
+np.savez("negative.npz", image=images, labels=wrong)
+wrong[3] = 10
+np.savez("beyond.npz", image=images, labels=wrong)
+np.savez("few.npz", image=images, labels=labels[:-1])
+
+
+def model(name, shape, nodes, constants, samples):
+    graph = helper.make_graph(
+        nodes, name, [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(c, np.float32), k) for k, c in constants.items()])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), name + ".onnx")
+    np.savez(name + ".npz", x=samples.astype(np.float32))
+    np.save(name + ".npy", samples[0].astype(np.float32).reshape(shape))
+
+
+node = helper.make_node
+normal = rng.standard_normal
+
+# Inputs far from 0 on average: errors of the weights add up. A large weight makes the steps of the others coarse.
+w = normal((64, 32)) * 0.05
+w[0] = 4
+model("biased", [1, 64], [node("Gemm", ["x", "w", "b"], ["y"])], {"w": w, "b": normal(32)},
+      3 + 0.1 * normal((40, 1, 64)) * np.r_[0, np.ones(63)] - 3 * np.r_[1, np.zeros(63)])
+
+# Two convolutions, the channels between them from very small to very large.
+scale = 10.0 ** np.linspace(-2, 1, 16)
+first, second = normal((16, 3, 3, 3)) * 0.2 * scale[:, None, None, None], normal((8, 16, 3, 3)) * 0.1 / scale[:, None, None]
+model("uneven", [1, 3, 16, 16],
+      [node("Conv", ["x", "w1", "b1"], ["h"], pads=[1] * 4), node("Relu", ["h"], ["r"]), node("Conv", ["r", "w2"], ["y"], pads=[1] * 4)],
+      {"w1": first, "b1": normal(16) * 0.1 * scale, "w2": second}, normal((20, 1, 3, 16, 16)))
+
+# A normalisation with some large channels, as transformers have them, before products.
+gain = np.where(np.arange(64) % 16 == 3, 40, 1.0)
+model("outliers", [1, 12, 64],
+      [node("LayerNormalization", ["x", "g", "b"], ["n"]), node("MatMul", ["n", "w1"], ["h"]), node("MatMul", ["n", "w2"], ["k"]),
+       node("Concat", ["h", "k"], ["y"], axis=2)],
+      {"g": gain, "b": normal(64) * 0.1, "w1": normal((64, 32)) * 0.1 / gain[:, None] ** 0.5, "w2": normal((64, 16)) * 0.1 / gain[:, None] ** 0.5},
+      normal((20, 1, 12, 64)))
+
+model("relu", [2, 3], [node("Relu", ["x"], ["y"])], {}, normal((2, 2, 3)))

@@ -1,0 +1,109 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# mlcc quantize beyond static ranges: dynamic, weights only, labelled data; what each option is for; and in one step to C.
+. "$(dirname "$0")/../lib.sh"
+top=$PWD
+cd "$work" || exit 1
+model=$SRC/examples/digits/model.onnx
+if ! "$PYTHON" -c 'import numpy, onnx' 2>/dev/null; then
+    skip "kinds of quantisation" "no numpy or no onnx for Python"
+    finish quantize_kinds
+fi
+"$PYTHON" "$SRC/testsuite/cli/quantize_data.py" "$SRC/examples/digits/testset.bin" || exit 1
+
+# number WORD FILE: the number behind the first such word, like "cosine" or "SNR", in the last line that starts with output.
+number() {
+    grep '^output' "$2" | tail -n 1 | sed -n "s/.*$1 *\([0-9.-]*\).*/\1/p"
+}
+
+# above NAME SMALLER LARGER
+above() {
+    if [ -n "$2" ] && [ -n "$3" ] && awk "BEGIN { exit !($3 > $2) }"; then
+        pass "$1"
+    else
+        fail "$1" "$2 before, $3 now"
+    fi
+}
+
+# agrees MODEL DATA: ONNX's checker takes it, and ONNX Runtime computes what mlcc does.
+agrees() {
+    case_ok "ONNX's own checker, $1" "$PYTHON" -c \
+        'import onnx, sys; onnx.checker.check_model(onnx.load(sys.argv[1]), full_check=True)' "$1"
+    if "$PYTHON" -c 'import onnxruntime' 2>/dev/null; then
+        case_ok "ONNX Runtime agrees, $1" "$PYTHON" "$SRC/testsuite/cli/quantize_agrees.py" "$MLCC" "$1" "$2"
+    else
+        skip "ONNX Runtime agrees, $1" "no onnxruntime for Python"
+    fi
+}
+
+# --- kinds ---
+
+for kind in --dynamic --weights-only=int8 --weights-only=int4 --weights-only=float16 --weights-only=bfloat16; do
+    made=$(echo "$kind" | tr -d -).onnx
+    case_ok "quantize $kind" "$MLCC" quantize "$model" --data digits.npz --verify-ir -o "$made" $kind
+    cp out "$made.report"
+    above "$kind loses little" 96.9 "$(sed -n 's/^top-1 *\([0-9.]*\).*/\1/p' out)"
+    above "$kind: cosine" 0.998 "$(number cosine out)"
+    agrees "$made" image.npy
+    case_ok "quantize $kind without data" "$MLCC" quantize "$model" -o same.onnx $kind
+    cmp -s "$made" same.onnx && pass "$kind: the same file" || fail "$kind: the same file" "another one"
+done
+for smaller in dynamic:3.5 weightsonly=int8:3.5 weightsonly=int4:4.9 weightsonly=float16:1.9; do
+    above "${smaller%:*} is smaller" "${smaller#*:}" "$(sed -n 's/.*: \([0-9.]*\) times smaller/\1/p' "${smaller%:*}.onnx.report")"
+done
+
+# --- what makes it better ---
+
+before=$(number SNR weightsonly=int4.onnx.report)
+case_ok "rounding by samples" "$MLCC" quantize "$model" --weights-only=int4 --calibrate digits.npz -o errors.onnx
+above "errors that make up for each other" "$before" "$(number SNR out)"
+case_ok "rounding to nearest" "$MLCC" quantize "$model" --weights-only=int4 --calibrate digits.npz --rounding=nearest -o near.onnx
+cmp -s near.onnx weightsonly=int4.onnx && pass "--rounding=nearest" || fail "--rounding=nearest" "another file"
+case_ok "larger blocks" "$MLCC" quantize "$model" --weights-only=int4 --data digits.npz --block 64 -o block.onnx
+agrees block.onnx image.npy
+
+# helps NAME MODEL OPTION KIND...: less noise with the option than without.
+helps() {
+    helped=$1 from=$2 option=$3
+    shift 3
+    "$MLCC" quantize -q "$from.onnx" --calibrate "$from.npz" -o without.onnx "$@" >without 2>err
+    case_ok "quantize $option" "$MLCC" quantize "$from.onnx" --calibrate "$from.npz" -o with.onnx --verify-ir "$@" "$option"
+    above "$helped" "$(number SNR without)" "$(number SNR out)"
+    agrees with.onnx "$from.npy"
+}
+helps "bias correction" biased --correct-bias
+helps "equalised channels" uneven --equalize
+helps "smoothed activations" outliers --smooth
+helps "smoothed activations, dynamic" outliers --smooth --dynamic
+
+# --- labels and floors ---
+
+case_ok "labelled data" "$MLCC" quantize "$model" --calibrate images.npz --data digits.npz -o q.onnx --accuracy-floor 0.99
+grep -q '^top-1 .*, was 97.50 %$' out && grep -q '^top-5 ' out && pass "top-1 and top-5" || fail "top-1 and top-5" "$(tail -n 4 out)"
+
+# rejects STATUS NAME PATTERN ARGUMENT...: one error, nothing written.
+rejects() {
+    want=$1 name=$2 pattern=$3
+    shift 3
+    rm -f x.onnx x.c x.h
+    "$MLCC" "$@" >out 2>err </dev/null
+    status=$?
+    if [ $status -eq "$want" ] && [ "$(grep -c 'error: ' err)" -eq 1 ] && grep -q "error: .*$pattern" err && [ ! -e x.onnx ] && [ ! -e x.c ]; then
+        pass "$name"
+    else
+        fail "$name" "status $status: $(cat err) $(ls x.onnx x.c 2>/dev/null)"
+    fi
+}
+rejects 1 "labels: a floor that is missed" "top-1 is 9.*; 1 of it was asked for" quantize "$model" --data digits.npz --dynamic -o x.onnx --accuracy-floor 1
+rejects 1 "a label that is no number of a class" "element 3, -1, is no class number" quantize "$model" --data negative.npz --dynamic -o x.onnx
+rejects 1 "a label beyond the classes" "a label that is no class" quantize "$model" --data beyond.npz --dynamic -o x.onnx
+rejects 1 "too few labels" "359 labels for 360 samples" quantize "$model" --data few.npz --dynamic -o x.onnx
+rejects 1 "no such data" "nowhere.npz" quantize "$model" --data nowhere.npz --dynamic -o x.onnx
+rejects 2 "a floor without data" "accuracy-floor needs" quantize "$model" --dynamic -o x.onnx --accuracy-floor 0.9
+rejects 2 "a type that is none" "weights-only does not take int3" quantize "$model" --weights-only=int3 -o x.onnx
+rejects 2 "a block of no power of 2" "block does not take 48" quantize "$model" --weights-only=int4 --block 48 -o x.onnx
+rejects 2 "bias correction without samples" "correct-bias needs" quantize "$model" --dynamic --correct-bias -o x.onnx
+rejects 2 "smoothing without samples" "smooth needs" quantize "$model" --dynamic --smooth -o x.onnx
+rejects 1 "nothing to quantise" "no product with constant" quantize relu.onnx --dynamic -o x.onnx
+cd "$top" || exit 1
+finish quantize_kinds
