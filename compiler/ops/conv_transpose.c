@@ -6,19 +6,29 @@
  * test (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?"). */
 #include <string.h>
 
+#include "ops/quant.h"
 #include "ops/rules.h"
 #include "ops/window.h"
+
+/* Which inputs have what; -1: none. */
+typedef struct Inputs {
+    int zero, weight, weight_zero, bias;
+} Inputs;
+
+static const Inputs float_inputs = {-1, 1, -1, 2}, quantised_inputs = {2, 3, 5, 8};
 
 typedef struct Transposed {
     Window w; /* in and out as of this operator */
     int64_t group;
+    const Inputs *in;
 } Transposed;
 
 static bool transposed_read(const Node *n, Transposed *t) {
-    const Value *x = n->in[0], *k = n->in[1];
+    const Inputs *in = *n->domain ? &quantised_inputs : &float_inputs;
+    const Value *x = n->in[0], *k = n->in[in->weight];
     Window *w = &t->w;
     int64_t pads[2 * GRAPH_MAX_RANK], extra[GRAPH_MAX_RANK], shape[GRAPH_MAX_RANK];
-    *t = (Transposed){.group = attr_int(n, "group", 1)};
+    *t = (Transposed){.group = attr_int(n, "group", 1), .in = in};
     if (x->rank < 2 || k->rank != x->rank)
         return infer_error(n, "input and weights have ranks %d and %d; both must be the same and at least 3", x->rank, k->rank);
     w->n = x->rank - 2;
@@ -111,12 +121,13 @@ static int parts_of(const Window *w, int d, Part *part) {
     return n;
 }
 
-INFER(infer_conv_transpose) {
+/* Shape of the output; the operands' types have been checked. */
+static bool infer_shape_of(Node *n, Transposed *found, int64_t *dim) {
     Transposed t;
-    const Value *x = n->in[0], *k = n->in[1];
-    int64_t dim[GRAPH_MAX_RANK];
-    if (!infer_float(n, 0) || !infer_one_type(n) || !transposed_read(n, &t))
+    if (!transposed_read(n, &t))
         return false;
+    const Value *x = n->in[0], *k = n->in[t.in->weight];
+    *found = t;
     if (t.group < 1 || x->dim[1] != k->dim[0] || k->dim[0] % t.group)
         return infer_error(n, "%lld input channels do not fit %lld groups of weights for %lld", (long long)x->dim[1], (long long)t.group,
                            (long long)k->dim[0]);
@@ -131,7 +142,30 @@ INFER(infer_conv_transpose) {
         if (parts < 0 || loops > MOST_LOOPS)
             return infer_error(n, "strides and dilations split the output in more than %d ways; this is not supported", MOST_LOOPS);
     }
-    return window_bias(n, dim[1]) && infer_set(n, 0, x->dtype, x->rank, dim);
+    return true;
+}
+
+INFER(infer_conv_transpose) {
+    Transposed t;
+    int64_t dim[GRAPH_MAX_RANK];
+    return infer_float(n, 0) && infer_one_type(n) && infer_shape_of(n, &t, dim) && window_bias(n, dim[1]) &&
+           infer_set(n, 0, n->in[0]->dtype, n->in[0]->rank, dim);
+}
+
+/* --- mlcc.QLinearConvTranspose: inputs as of QLinearConv --- */
+
+INFER(infer_qlinear_conv_transpose) {
+    Transposed t;
+    int64_t dim[GRAPH_MAX_RANK];
+    if (!quant_infer_element(n, 0) || !quant_infer_bytes(n, 3) || !infer_shape_of(n, &t, dim))
+        return false;
+    if (!quant_infer_param(n, 1, DT_NONE, 0) || !quant_infer_param(n, 2, n->in[0]->dtype, 0) || !quant_infer_param(n, 4, DT_NONE, dim[1]) ||
+        !quant_infer_param(n, 5, n->in[3]->dtype, dim[1]) || !quant_infer_param(n, 6, DT_NONE, 0) || !quant_infer_element(n, 7) ||
+        !quant_infer_param(n, 7, n->in[7]->dtype, 0))
+        return false;
+    if (quant_has(n, 8) && (n->in[8]->dtype != DT_I32 || n->in[8]->rank != 1 || n->in[8]->dim[0] != dim[1]))
+        return infer_error(n, "the bias must have one int32 element for each of %lld output channels", (long long)dim[1]);
+    return infer_set(n, 0, n->in[7]->dtype, n->in[0]->rank, dim);
 }
 
 /* --- lowering --- */
@@ -141,19 +175,24 @@ typedef struct Work {
     const Transposed *t;
     Part part[GRAPH_MAX_RANK];
     KIndex phase[GRAPH_MAX_RANK]; /* within its part */
+    KValue *zero, *weight_zero;   /* of quantised elements */
 } Work;
 
 static KValue *product(Lower *l, const KIndex *at, const KIndex *weight, KValue *sum, const void *data) {
     const Work *k = data;
     Arena *a = l->arena;
-    int64_t per_group = k->n->in[1]->dim[1];
+    int64_t per_group = k->n->in[k->t->in->weight]->dim[1];
     KIndex own[GRAPH_MAX_RANK] = {at[1], kx_rem(&l->b, weight[0], per_group)};
     for (int d = 0; d < k->t->w.n; d++) {
         const Part *p = &k->part[d];
         KIndex tap = kx_sub(a, kx_const(a, p->tap + p->step * (p->taps - 1)), kx_scale(a, weight[d + 2], p->step));
         own[d + 2] = kx_add(a, tap, k->phase[d]);
     }
-    KValue *x = lower_load(l, k->n, 0, at), *factor = lower_load(l, k->n, 1, own);
+    KValue *x = lower_load(l, k->n, 0, at), *factor = lower_load(l, k->n, k->t->in->weight, own);
+    if (k->zero) {
+        x = quant_centred(l, x, k->zero);
+        factor = quant_centred(l, factor, k->weight_zero);
+    }
     return kb_fma(&l->b, x, factor, sum);
 }
 
@@ -185,11 +224,20 @@ static void lower_parts(Lower *l, Work *k) {
         KIndex phase = kx_add_const(l->arena, k->phase[d], k->part[d].first);
         idx[d + 2] = kx_add(l->arena, kx_scale(l->arena, nest.idx[d + 2], whole->stride[d]), phase);
     }
-    DType type = lower_compute_type(y->dtype);
-    KValue *sum = n->nin > 2 && n->in[2] ? lower_load(l, n, 2, idx + 1) : kb_float(b, type, 0);
-    GroupChannels channels = {n->in[0]->dim[1] / k->t->group, n->in[1]->dim[1]};
+    const Inputs *in = k->t->in;
+    bool quantised = in->zero >= 0;
+    KValue *sum = quant_has(n, in->bias) ? lower_load(l, n, in->bias, idx + 1) : kb_int(b, quantised ? DT_I32 : lower_compute_type(y->dtype), 0);
+    if (quantised) {
+        k->zero = quant_param(l, n, in->zero, NULL, DT_I32);
+        k->weight_zero = quant_param(l, n, in->weight_zero, idx[1], DT_I32);
+    }
+    GroupChannels channels = {n->in[0]->dim[1] / k->t->group, n->in[in->weight]->dim[1]};
     if (any)
         sum = window_convolve(l, &w, channels, nest.idx, sum, product, k);
+    if (quantised) {
+        sum = kb_binary(b, KOP_MUL, kb_cast(b, sum, DT_F32), quant_ratio(l, n, 1, 4, 6, idx[1]));
+        sum = quant_round(l, sum, quant_param(l, n, 7, NULL, DT_I32), y->dtype);
+    }
     lower_store(l, n, 0, idx, sum);
     lower_end_loops(l, &nest);
     for (int d = w.n - 1; d >= 0; d--)
@@ -217,6 +265,6 @@ LOWER(lower_conv_transpose) {
 }
 
 MACS(macs_conv_transpose) {
-    const Value *k = n->in[1];
+    const Value *k = n->in[*n->domain ? quantised_inputs.weight : float_inputs.weight];
     return k->dim[0] ? (double)value_count(n->in[0]) * (double)value_count(k) / (double)k->dim[0] : 0;
 }

@@ -12,6 +12,7 @@ ELEMENT(element_conv);
 MACS(macs_conv);
 /* conv_transpose.c */
 INFER(infer_conv_transpose);
+INFER(infer_qlinear_conv_transpose);
 LOWER(lower_conv_transpose);
 MACS(macs_conv_transpose);
 
@@ -254,6 +255,10 @@ INFER(infer_qlinear_average_pool);
 ELEMENT(element_qlinear_average_pool);
 INFER(infer_qlinear_global_average_pool);
 ELEMENT(element_qlinear_global_average_pool);
+INFER(infer_qlinear_where);
+ELEMENT(element_qlinear_where);
+INFER(infer_qlinear_mean);
+ELEMENT(element_qlinear_mean);
 INFER(infer_qlinear_concat);
 LOWER(lower_qlinear_concat);
 INFER(infer_qlinear_softmax);

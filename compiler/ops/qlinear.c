@@ -150,6 +150,94 @@ ELEMENT(element_qlinear_average_pool) { return average(l, n, idx, false); }
 
 ELEMENT(element_qlinear_global_average_pool) { return average(l, n, idx, true); }
 
+/* --- com.microsoft.QLinearWhere: a condition, X, its scale and zero point, Y, its, those of the output --- */
+
+INFER(infer_qlinear_where) {
+    DType t;
+    int64_t part[GRAPH_MAX_RANK], dim[GRAPH_MAX_RANK];
+    if (n->in[0]->dtype != DT_BOOL)
+        return infer_error(n, "the condition must be bool");
+    if (!infer_quantised(n, 1) || !infer_quantised(n, 4) || !infer_result(n, 7, &t))
+        return false;
+    int rank = infer_broadcast(n, n->in[1]->rank, n->in[1]->dim, n->in[4]->rank, n->in[4]->dim, part);
+    if (rank >= 0)
+        rank = infer_broadcast(n, rank, part, n->in[0]->rank, n->in[0]->dim, dim);
+    return rank >= 0 && infer_set(n, 0, quant_has(n, 8) ? t : n->in[1]->dtype, rank, dim);
+}
+
+/* Element idx of input x in steps of the output's scale, rounded. */
+static KValue *rescaled(Lower *l, const Node *n, int x, int s, const KIndex *idx) {
+    KValue *element = centred(l, lower_load_broadcast(l, n, x, idx), n, x + 2);
+    return rounded(l, n, kb_binary(&l->b, KOP_MUL, element, quant_ratio(l, n, x + 1, -1, s, NULL)), s + 1);
+}
+
+ELEMENT(element_qlinear_where) {
+    KValue *x = rescaled(l, n, 1, 7, idx), *y = rescaled(l, n, 4, 7, idx);
+    return kb_select(&l->b, lower_load_broadcast(l, n, 0, idx), x, y);
+}
+
+/* --- com.microsoft.QLinearReduceMean: X, its scale and zero point, those of Y; attribute axes --- */
+
+static bool mean_axes(const Node *n, bool *gone) {
+    const Attr *axes = node_attr(n, "axes");
+    int rank = n->in[0]->rank;
+    bool given = axes && axes->kind == ATTR_INTS && axes->n;
+    for (int d = 0; d < rank; d++)
+        gone[d] = !given;
+    for (int i = 0; given && i < axes->n; i++) {
+        int axis;
+        if (!infer_axis(n, axes->ints[i], rank, false, &axis))
+            return false;
+        gone[axis] = true;
+    }
+    return true;
+}
+
+INFER(infer_qlinear_mean) {
+    DType t;
+    bool gone[GRAPH_MAX_RANK];
+    int64_t dim[GRAPH_MAX_RANK];
+    int rank = 0;
+    if (!infer_quantised(n, 0) || !infer_result(n, 3, &t) || !mean_axes(n, gone))
+        return false;
+    for (int d = 0; d < n->in[0]->rank; d++) {
+        if (!gone[d] || attr_int(n, "keepdims", 1))
+            dim[rank++] = gone[d] ? 1 : n->in[0]->dim[d];
+    }
+    return infer_set(n, 0, t, rank, dim);
+}
+
+/* Exact up to the division. */
+ELEMENT(element_qlinear_mean) {
+    const Value *x = n->in[0];
+    KBuilder *b = &l->b;
+    bool gone[GRAPH_MAX_RANK], keep = attr_int(n, "keepdims", 1) != 0;
+    KIndex at[GRAPH_MAX_RANK];
+    KInstr *loop[GRAPH_MAX_RANK];
+    KValue *zero = quant_param(l, n, 2, NULL, DT_I32), *sum = kb_int(b, DT_I32, 0);
+    int64_t count = 1;
+    int kept = 0, loops = 0;
+    mean_axes(n, gone);
+    for (int d = 0; d < x->rank; d++) {
+        if (!gone[d]) {
+            at[d] = idx[kept++];
+            continue;
+        }
+        kept += keep;
+        count *= x->dim[d];
+        loop[loops] = lower_for(l, KLOOP_REDUCE, "r", 0, x->dim[d], 1, &sum);
+        at[d] = lower_iv(l, loop[loops]);
+        sum = kb_carried(loop[loops++], 0);
+    }
+    sum = kb_binary(b, KOP_ADD, quant_centred(l, lower_load(l, n, 0, at), zero), sum);
+    while (loops--) {
+        kb_end_for(b, loop[loops], &sum);
+        sum = kb_result(loop[loops], 0);
+    }
+    KValue *y = kb_binary(b, KOP_DIV, kb_cast(b, sum, DT_F32), kb_float(b, DT_F32, (double)count));
+    return rounded(l, n, kb_binary(b, KOP_MUL, y, quant_ratio(l, n, 1, -1, 3, NULL)), 4);
+}
+
 /* --- com.microsoft.QLinearConcat: scale and zero point of Y, then each tensor with its own --- */
 
 INFER(infer_qlinear_concat) {

@@ -11,6 +11,11 @@ bool quant_infer_bytes(const Node *n, int i) {
     return infer_type_in(n, i, allowed);
 }
 
+bool quant_infer_element(const Node *n, int i) {
+    static const DType allowed[] = {DT_I8, DT_U8, DT_I16, DT_U16, DT_NONE};
+    return infer_type_in(n, i, allowed);
+}
+
 bool quant_infer_param(const Node *n, int i, DType t, int64_t channels) {
     if (!quant_has(n, i))
         return true;

@@ -86,11 +86,18 @@ static bool is_view_candidate(const Node *n) {
     return false;
 }
 
-/* The movement node n is read through by its only user when that evaluates each element at most once; packed constants are,
- * however often. */
+/* Bytes become numbers where m computes with them, which may be more than once for each; products meet each too often. */
+static bool takes_bytes(const Node *m) {
+    return m->op && !m->op->macs && !(m->op->flags & OP_MOVEMENT) && !is_view_candidate(m) && m->out[0];
+}
+
+/* The movement node n is read through by its only user when that evaluates each element at most once; packed constants and
+ * bytes that become numbers are, however often. */
 static bool is_read_through(const Node *n) {
     if (n->op->flags & OP_KEPT)
         return value_only_user(n->out[0]) && n->out[0]->uses.len == 1;
+    if (edit_is(n, "DequantizeLinear"))
+        return value_only_user(n->out[0]) && takes_bytes(value_only_user(n->out[0]));
     if (!(n->op->flags & OP_MOVEMENT) || !n->op->element || !only_output(n) || is_view_candidate(n))
         return false;
     const Value *v = n->out[0];
@@ -120,7 +127,20 @@ static void prepend(Growth *s) {
 
 static bool starts(const Node *n) { return !n->group && n->op && !is_read_through(n); }
 
+/* Each that takes bytes has a DequantizeLinear of its own. */
+static void repeat_dequantize(Node *n) {
+    Value *v = n->out[0];
+    for (int i = v->uses.len - 1; i >= 0 && v->uses.len > 1; i--) {
+        Use use = v->uses.data[i];
+        if (takes_bytes(use.node))
+            node_set_input(use.node, use.index, edit_node_with(use.node, "", n->op_type, n, n->nin, n->in, n->nattrs, n->attr)->out[0]);
+    }
+}
+
 void pass_group(Graph *g) {
+    for (Node *n = g->first; n; n = n->next)
+        if (n->op && edit_is(n, "DequantizeLinear") && n->out[0] && n->out[0]->uses.len > 1)
+            repeat_dequantize(n);
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
         if (!starts(n))

@@ -77,9 +77,10 @@ static bool wants_channels_last(const Node *n, const Value *y) {
 
 /* Axes of a weight operand, outermost first; false where row-major is right. */
 static bool weight_order(const Node *n, int input, const Value *w, int *axis) {
-    bool conv = input == window_weights(n), transposed = edit_is(n, "ConvTranspose");
+    bool conv = input == window_weights(n);
+    bool transposed = (input == 1 && edit_is(n, "ConvTranspose")) || (input == 3 && !strcmp(n->op_type, "QLinearConvTranspose"));
     bool recurrent = edit_is(n, "LSTM") || edit_is(n, "GRU") || edit_is(n, "RNN");
-    if (conv || (input == 1 && transposed)) {
+    if (conv || transposed) {
         int k = 0;
         for (int d = 2; d < w->rank; d++)
             axis[k++] = d;

@@ -123,6 +123,19 @@ static Value *make_conv(Wanted *t, const Node *n) {
     return new_node(t, "", "QLinearConv", n, bias ? 9 : 8, in, n->nattrs, n->attr);
 }
 
+/* Scales of channels count those of one group. */
+static Value *make_conv_transpose(Wanted *t, const Node *n) {
+    Quantised x, w;
+    int64_t group = attr_int(n, "group", 1);
+    if (!edit_is(n, "ConvTranspose") || !quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], group == 1 ? 1 : -1, &w))
+        return NULL;
+    Value *in[] = {x.x, x.scale, x.zero, w.x, w.scale, w.zero, t->to.scale, t->to.zero, NULL};
+    bool bias = n->nin > 2 && n->in[2];
+    if (bias && !(in[8] = integer_bias(n->in[2], &x, &w, n->in[1]->dim[1] * group)))
+        return NULL;
+    return new_node(t, "mlcc", "QLinearConvTranspose", n, bias ? 9 : 8, in, n->nattrs, n->attr);
+}
+
 /* x times weights of two axes, plus a bias; x may have any rank. */
 static Value *make_qgemm(Wanted *t, const Node *n, const Quantised *x, const Quantised *w, bool transposed, Value *bias) {
     Graph *g = n->graph;
@@ -224,6 +237,25 @@ static Value *make_average(Wanted *t, const Node *n) {
         return y;
     Value *shape = graph_const_ints(n->graph, "shape", 1, n->out[0]->rank, n->out[0]->dim);
     return edit_node(t->before, "Reshape", n, 2, (Value *[]){y, shape})->out[0];
+}
+
+/* The mean over any axes; a sum is the mean of elements whose scale is larger. */
+static Value *make_mean(Wanted *t, const Node *n) {
+    Quantised x;
+    bool sum = edit_is(n, "ReduceSum");
+    const Value *axes = n->nin > 1 ? n->in[1] : NULL;
+    if ((!sum && !edit_is(n, "ReduceMean")) || !quantised_tensor(n->in[0], &x) || (axes && !value_is_const(axes)) || !value_count(n->out[0]) ||
+        ((!axes || !value_count(axes)) && attr_int(n, "noop_with_empty_axes", 0)))
+        return NULL;
+    int64_t count = value_count(x.x) / value_count(n->out[0]), given = axes ? value_count(axes) : 0, *list = ARENA_ARRAY(n->graph->arena, int64_t, given);
+    for (int64_t i = 0; i < given; i++)
+        list[i] = const_int(axes, i);
+    if (!count || count > INT32_MAX / 256)
+        return NULL;
+    float scale = (float)const_float(x.scale, 0) * (float)count;
+    Value *in[] = {x.x, sum ? graph_const_float(n->graph, "scale", scale) : x.scale, x.zero, t->to.scale, t->to.zero};
+    const Attr attrs[] = {{.name = "axes", .kind = ATTR_INTS, .n = (int)given, .ints = list}, {.name = "keepdims", .kind = ATTR_INT, .i = attr_int(n, "keepdims", 1)}};
+    return new_node(t, "com.microsoft", "QLinearReduceMean", n, 5, in, 2, attrs);
 }
 
 static Value *make_softmax(Wanted *t, const Node *n) {
@@ -365,8 +397,8 @@ static Value *above_bounds(Wanted *t, Value *v) {
 }
 
 static Value *make_integer(Wanted *t, Value *v) {
-    static Value *(*const makers[])(Wanted *, const Node *) = {make_conv,    make_gemm,    make_biased,  make_binary,
-                                                               make_average, make_softmax, make_concat};
+    static Value *(*const makers[])(Wanted *, const Node *) = {make_conv,    make_conv_transpose, make_gemm,    make_biased, make_binary,
+                                                               make_average, make_mean,           make_softmax, make_concat};
     if (v->kind != VALUE_NODE)
         return NULL;
     Value *y = NULL;
@@ -419,9 +451,23 @@ static bool is_quantised(const Graph *g) {
     return false;
 }
 
+/* Computed in registers, with those before and behind it, between bytes that are read and written. */
+static bool is_between_bytes(const Node *n) {
+    Quantised q;
+    const Node *m = value_only_user(n->out[0]);
+    bool reads = op_is_elementwise(n) && m && (edit_is(m, "QuantizeLinear") || (op_is_elementwise(m) && value_same_shape(m->out[0], n->out[0])));
+    for (int i = 0; i < n->nin && reads; i++) {
+        Value *v = n->in[i];
+        bool number = v && v->kind == VALUE_NODE && dtype_is_float(v->dtype) && !fold_is_possible(v) && !quantised_read(v, &q);
+        reads = !number || (op_is_elementwise(v->def) && value_only_user(v) && value_same_shape(v, n->out[0]));
+    }
+    return reads;
+}
+
 static bool is_float_work(const Node *n) {
     const Value *y = n->nout ? n->out[0] : NULL;
-    return y && dtype_is_float(y->dtype) && !fold_is_possible(y) && !edit_is(n, "DequantizeLinear") && !(n->op->flags & OP_MOVEMENT);
+    return y && dtype_is_float(y->dtype) && !fold_is_possible(y) && !edit_is(n, "DequantizeLinear") && !(n->op->flags & OP_MOVEMENT) &&
+           !is_between_bytes(n);
 }
 
 static const char *why_float(const Node *n) {

@@ -18,7 +18,7 @@ static bool picks_nearest(const Node *n) {
 /* Operators with one data input, whose every element is one of the input's, or the largest of some. */
 static bool picks_elements(const Node *n) {
     static const char *const names[] = {"Transpose", "Slice", "Split", "Gather", "DepthToSpace", "SpaceToDepth", "Identity",
-                                        "GlobalMaxPool", "ReduceMax", "ReduceMin", NULL};
+                                        "Expand", "Tile", "GatherElements", "GatherND", "ReverseSequence", "GlobalMaxPool", "ReduceMax", "ReduceMin", NULL};
     if (n->op->flags & OP_RESHAPE)
         return true;
     for (int i = 0; names[i]; i++)
@@ -54,6 +54,7 @@ static void dequantise_output(Node *n, int i, Value *x, const Quantised *q) {
     edit_replace(n->out[i], d->out[0]);
 }
 
+/* Outputs that are no numbers (places of elements) are as they were. */
 static void sink_through(Node *n, int nin, Value *const *in, const Quantised *q) {
     Node *m = graph_node(n->graph, n, n->domain, n->op_type, n->name, nin, in, n->nout, NULL);
     m->sources = n->sources;
@@ -63,12 +64,15 @@ static void sink_through(Node *n, int nin, Value *const *in, const Quantised *q)
         if (!n->out[i])
             m->out[i] = NULL;
         else
-            value_set_type(m->out[i], in[0]->dtype, n->out[i]->rank, n->out[i]->dim);
+            value_set_type(m->out[i], n->out[i]->dtype == DT_F32 ? q->dtype : n->out[i]->dtype, n->out[i]->rank, n->out[i]->dim);
     }
     fold_mark(m);
-    for (int i = 0; i < n->nout; i++)
-        if (n->out[i])
+    for (int i = 0; i < n->nout; i++) {
+        if (n->out[i] && n->out[i]->dtype == DT_F32)
             dequantise_output(n, i, m->out[i], q);
+        else if (n->out[i])
+            edit_replace(n->out[i], m->out[i]);
+    }
 }
 
 static bool sink_one(Node *n) {
@@ -110,25 +114,36 @@ static bool sink_relu(Node *n) {
     return true;
 }
 
-static bool sink_concat(Node *n) {
+/* Elements of several inputs, from `from` on, that stand for numbers in the same way. */
+static bool sink_alike(Node *n) {
     Quantised first, q;
-    if (!edit_is(n, "Concat") || !quantised_tensor(n->in[0], &first))
+    int from = edit_is(n, "Where");
+    if ((!from && !edit_is(n, "Concat") && !edit_is(n, "Max") && !edit_is(n, "Min")) || !quantised_tensor(n->in[from], &first))
         return false;
     Value **in = ARENA_ARRAY(n->graph->arena, Value *, n->nin);
-    in[0] = first.x;
-    for (int i = 1; i < n->nin; i++) {
-        if (!quantised_tensor(n->in[i], &q) || !quantised_alike(&q, &first))
+    for (int i = 0; i < n->nin; i++) {
+        if (i >= from && (!quantised_tensor(n->in[i], &q) || !quantised_alike(&q, &first)))
             return false;
-        in[i] = q.x;
+        in[i] = i < from ? n->in[i] : q.x;
     }
     sink_through(n, n->nin, in, &first);
+    return true;
+}
+
+/* The order of elements is that of numbers. */
+static bool sink_order(Node *n) {
+    Quantised q;
+    if ((!edit_is(n, "TopK") && !edit_is(n, "ArgMax") && !edit_is(n, "ArgMin")) || !quantised_tensor(n->in[0], &q))
+        return false;
+    Value *in[] = {q.x, n->nin > 1 ? n->in[1] : NULL};
+    sink_through(n, n->nin, in, &q);
     return true;
 }
 
 void pass_sink(Graph *g) {
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
-        if (sink_one(n) || sink_pad(n) || sink_relu(n) || sink_concat(n))
+        if (sink_one(n) || sink_pad(n) || sink_relu(n) || sink_alike(n) || sink_order(n))
             node_remove(n);
     }
     pass_dead(g);

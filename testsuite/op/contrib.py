@@ -58,6 +58,14 @@ def elements(t):
     yield case(f"globalaveragepool_{label}", "QLinearGlobalAveragePool", [image, *unary[1:]], steps(whole, 0.01, zero[2]), [1, 2, 3, 4], 1)
 
 
+    mean = steps(real(image, 0.02, zero[0]).mean(axis=(1, 3)), 0.01, zero[2])
+    yield case(f"reducemean_{label}", "QLinearReduceMean", [image, *unary[1:]], mean, [1, 2, 3, 4], 1, axes=[1, -1], keepdims=0)
+    yes = array(np.bool_, 1, 3, 7)
+    either = np.where(yes, steps(a, 0.05, zero[2]), steps(b, 0.05, zero[2]))
+    yield case(f"where_{label}", "QLinearWhere", [yes, *binary], either, [2, 3, 5, 6, 7, 8], 1)
+    yield case(f"where_{label}_fed", "QLinearWhere", [yes, *binary], either, [], 1)
+
+
 def products(t):
     label = np.dtype(t).name
     x, w = quantised(t, 5, 16), quantised(np.int8, 16, 9)

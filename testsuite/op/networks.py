@@ -117,6 +117,57 @@ def functions(t, label):
     yield n.case(n.quantised(n.node("Softmax", n.input(quantised(t, 3, 11), 0.1), axis=-1), t, 1 / 256))
 
 
+def registers(t, label):
+    """What has no form on integers is computed between bytes."""
+    for op in ("Sub", "Div", "Min", "Max"):
+        n = Network(f"{op.lower()}_{label}")
+        x, y = n.input(quantised(t, 2, 3, 4), 0.02), n.input(quantised(t, 3, 1), 0.03)
+        y = n.node("Add", n.node("Abs", y), n.constant(f(0.1))) if op == "Div" else y
+        yield n.case(n.quantised(n.node(op, x, y), t, 0.1), n.quantised(n.node(op, y, x), t, 0.1) if op != "Div" else n.quantised(y, t, 0.1))
+    n = Network(f"where_{label}")
+    x, y = n.input(quantised(t, 2, 3, 4), 0.02), n.input(quantised(t, 2, 3, 4), 0.03)
+    yes = n.constant(array(np.bool_, 3, 4))
+    parts = [n.node("Where", yes, x, y), n.node("Where", yes, x, x), n.node("PRelu", x, n.constant(array(f, 3, 1)))]
+    yield n.case(*(n.quantised(v, t, 0.03) for v in parts))
+    n = Network(f"normal_{label}")
+    x = n.input(quantised(t, 2, 4, 6, 5), 0.03)
+    factor, offset = n.constant(array(f, 4)), n.constant(array(f, 4))
+    parts = [n.node("LayerNormalization", x, n.constant(array(f, 5)), n.constant(array(f, 5))), n.node("InstanceNormalization", x, factor, offset),
+             n.node("LogSoftmax", x, axis=1), n.node("LRN", x, size=3), n.node("GroupNormalization", x, factor, offset, num_groups=2),
+             n.node("BatchNormalization", x, factor, offset, n.constant(array(f, 4)), n.constant(np.abs(array(f, 4)) + f(0.5)))]
+    yield n.case(*(n.quantised(v, t, 0.05) for v in parts))
+    n = Network(f"resize_{label}")
+    x = n.input(quantised(t, 1, 4, 6, 5), 0.03)
+    scales = n.constant(f([1, 1, 2, 1.5]))
+    parts = [n.node("Resize", x, "", scales, mode="linear"), n.node("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="align_corners"),
+             n.node("Resize", x, "", scales, mode="cubic")]
+    yield n.case(*(n.quantised(v, t, 0.03) for v in parts))
+
+
+def more(t, label):
+    n = Network(f"convtranspose_{label}")
+    x = n.input(quantised(t, 1, 6, 5, 4), 0.02)
+    parts = [n.node("ConvTranspose", x, n.weights((6, 9, 3, 3), 9, 1), n.constant(array(f, 9)), strides=[2, 2], pads=[1, 1, 1, 1]),
+             n.node("ConvTranspose", x, n.small_weights((6, 4, 2, 2), 4, "INT4", 1), strides=[2, 2])]
+    one = n.dequantised(n.constant(quantised(np.int8, 6, 3, 3, 2)), 0.01, np.int8(0))
+    parts.append(n.node("ConvTranspose", x, one, dilations=[2, 1], output_padding=[1, 1], strides=[2, 3]))
+    yield n.case(*(n.quantised(n.node("Relu", v), t, 0.1) for v in parts))
+    n = Network(f"means_{label}")
+    x = n.input(quantised(t, 3, 4, 5, 6), 0.05)
+    parts = [n.node("ReduceMean", x, n.constant(i64(3))), n.node("ReduceMean", x, n.constant(i64(-1, 1)), keepdims=0), n.node("ReduceMean", x),
+             n.node("ReduceSum", x, n.constant(i64(0, 2)), keepdims=0)]
+    yield n.case(*(n.quantised(v, t, 0.06) for v in parts))
+    n = Network(f"order_{label}")
+    x = n.input(rng.permutation(np.arange(256, dtype=np.uint8)).astype(t).reshape(4, 64), 0.05)
+    n.nodes.append(helper.make_node("TopK", [x, n.constant(i64(5))], ["top", "places"]))
+    yield n.case(n.quantised("top", t, 0.05), "places", n.node("ArgMax", x, axis=1), n.node("ArgMin", x, axis=0, keepdims=0))
+    n = Network(f"repeats_{label}")
+    x = n.input(quantised(t, 1, 3, 4, 5), 0.05)
+    parts = [n.node("Tile", x, n.constant(i64(1, 2, 1, 3))), n.node("Expand", x, n.constant(i64(2, 3, 4, 5))),
+             n.node("GatherND", x, n.constant(np.array([[0, 1, 2], [0, 2, 0]])))]
+    yield n.case(*(n.quantised(v, t, 0.04) for v in parts))
+
+
 def images(t, label):
     n = Network(f"pools_{label}")
     x = n.input(quantised(t, 1, 5, 9, 8), 0.05)
@@ -156,5 +207,5 @@ def dead(t, label):
 
 def cases():
     for t in (np.int8, np.uint8):
-        for family in (products, functions, images, dead):
+        for family in (products, functions, registers, more, images, dead):
             yield from family(t, np.dtype(t).name)
