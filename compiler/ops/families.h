@@ -126,6 +126,11 @@ INFER(infer_center_crop_pad);
 INFER(infer_compress);
 INFER(infer_causal_conv);
 
+/* fused_attention.c */
+INFER(infer_fused_attention);
+LOWER(lower_fused_attention);
+MACS(macs_fused_attention);
+
 /* generate.c */
 INFER(infer_shape);
 INFER(infer_size);

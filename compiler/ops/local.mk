@@ -11,6 +11,8 @@ libmlcc_a_SOURCES += \
 	compiler/ops/expand.h \
 	compiler/ops/families.h \
 	compiler/ops/functions.c \
+	compiler/ops/fused_attention.c \
+	compiler/ops/fused_attention.h \
 	compiler/ops/generate.c \
 	compiler/ops/infer.c \
 	compiler/ops/linear_attention.c \
@@ -19,6 +21,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/lower_graph.c \
 	compiler/ops/lower_state.h \
 	compiler/ops/matmul.c \
+	compiler/ops/matmul.h \
 	compiler/ops/ml.c \
 	compiler/ops/movement.c \
 	compiler/ops/normalize.c \
@@ -40,6 +43,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/rules.h \
 	compiler/ops/sample.c \
 	compiler/ops/scatter.c \
+	compiler/ops/softmax.h \
 	compiler/ops/topk.c \
 	compiler/ops/window.c \
 	compiler/ops/window.h \

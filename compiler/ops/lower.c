@@ -68,8 +68,38 @@ static KValue *evaluate(Lower *l, Value *v, const KIndex *idx) {
     return x;
 }
 
+static const Stage *stage_of(const Lower *l, const Value *v) {
+    for (int i = 0; i < l->state->stages.len; i++)
+        if (l->state->stages.data[i].value == v)
+            return &l->state->stages.data[i];
+    return NULL;
+}
+
+void lower_stage(Lower *l, const Node *n, int i, KParam *p, KIndex origin, const int64_t *stride) {
+    const Value *v = n->in[i];
+    LowerState *s = l->state;
+    int kept = 0;
+    for (int k = 0; k < s->stages.len; k++)
+        if (s->stages.data[k].value != v)
+            s->stages.data[kept++] = s->stages.data[k];
+    s->stages.len = kept;
+    if (p)
+        VEC_PUSH(l->arena, &s->stages, ((Stage){v, p, origin, arena_dup(l->arena, stride, (size_t)v->rank * sizeof *stride)}));
+}
+
+static KValue *load_staged(Lower *l, const Stage *s, const KIndex *idx) {
+    KIndex at = s->origin;
+    for (int d = 0; d < s->value->rank; d++)
+        if (s->stride[d])
+            at = kx_add(l->arena, at, kx_scale(l->arena, idx[d], s->stride[d]));
+    return kb_load(&l->b, s->param, at);
+}
+
 KValue *lower_load(Lower *l, const Node *n, int i, const KIndex *idx) {
     Value *v = n->in[i];
+    const Stage *stage = stage_of(l, v);
+    if (stage)
+        return load_staged(l, stage, idx);
     if (value_is_const(v) && value_count(v) == 1 && dtype_bits(v->dtype)) {
         DType t = lower_compute_type(v->dtype);
         return dtype_is_float(t) ? kb_float(&l->b, t, const_float(v, 0)) : kb_int(&l->b, t, const_int(v, 0));

@@ -50,6 +50,9 @@ KIndex lower_iv(Lower *l, const KInstr *loop);
 
 /* Scratch that lives as long as the kernel runs, from the arena: count elements. */
 KParam *lower_scratch(Lower *l, DType t, int64_t count);
+/* From now on element idx of input i of n is read from p, at origin + sum of idx[d] * stride[d]: it was stored there. p
+ * NULL: no longer. */
+void lower_stage(Lower *l, const Node *n, int i, KParam *p, KIndex origin, const int64_t *stride);
 /* A constant table made by the compiler (coefficients, trees), count elements of host data, copied. */
 KParam *lower_table(Lower *l, const char *name, DType t, int64_t count, const void *data);
 

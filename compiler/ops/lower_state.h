@@ -19,11 +19,20 @@ typedef struct Known {
     KValue *x;
 } Known;
 
+/* Elements of a value that the kernel has in scratch. */
+typedef struct Stage {
+    const Value *value;
+    KParam *param;
+    KIndex origin;
+    const int64_t *stride;
+} Stage;
+
 typedef struct LowerState {
     int group;
     Node *first, *last; /* the group's nodes, adjacent */
     VEC(Binding) bindings;
     VEC(Known) known;
+    VEC(Stage) stages;
     const Strips *strips; /* NULL, or the group computes the rows from .. to - 1 at each call, and: */
     int member;
     KIndex from, to, in_base, out_base; /* first rows that the windows hold */

@@ -2,6 +2,7 @@
 /* Matrix products. */
 #include <string.h>
 
+#include "ops/matmul.h"
 #include "ops/rules.h"
 
 /* numpy.matmul: rank-1 operands count as a row on the left, a column on the right, and lose that axis again. */
@@ -38,20 +39,25 @@ static void operand_index(Lower *l, const Value *v, const KIndex *batch, int nba
     }
 }
 
-ELEMENT(element_matmul) {
+KValue *matmul_sum(Lower *l, const Node *n, const KIndex *idx, KIndex from, int64_t count, KValue *init) {
     const Value *x = n->in[0], *y = n->in[1];
     int nbatch = n->out[0]->rank - (x->rank > 1) - (y->rank > 1);
     KIndex row = x->rank > 1 ? idx[nbatch] : NULL, column = y->rank > 1 ? idx[n->out[0]->rank - 1] : NULL;
     KIndex at[GRAPH_MAX_RANK], to[GRAPH_MAX_RANK];
-    KValue *sum = kb_int(&l->b, lower_compute_type(x->dtype), 0);
-    KInstr *loop = lower_for(l, KLOOP_REDUCE, "k", 0, x->dim[x->rank - 1], 1, &sum);
-    KIndex k = lower_iv(l, loop);
+    KInstr *loop = lower_for(l, KLOOP_REDUCE, "k", 0, count, 1, &init);
+    KIndex k = kx_add(l->arena, from, lower_iv(l, loop));
     operand_index(l, x, idx, nbatch, row, k, at);
     operand_index(l, y, idx, nbatch, k, column, to);
     KValue *factor = lower_load(l, n, 1, to);
     KValue *next = kb_fma(&l->b, lower_load(l, n, 0, at), factor, kb_carried(loop, 0));
     kb_end_for(&l->b, loop, &next);
     return kb_result(loop, 0);
+}
+
+ELEMENT(element_matmul) {
+    const Value *x = n->in[0];
+    KValue *zero = kb_int(&l->b, lower_compute_type(x->dtype), 0);
+    return matmul_sum(l, n, idx, kx_const(l->arena, 0), x->dim[x->rank - 1], zero);
 }
 
 MACS(macs_matmul) { return (double)value_count(n->out[0]) * (double)n->in[0]->dim[n->in[0]->rank - 1]; }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ops/rules.h"
+#include "ops/softmax.h"
 
 /* Sum (or MAX) over dim[d] elements of each axis d of [from, to) of input 0, beginning at idx; term sees the element. */
 typedef KValue *Term(Lower *l, KValue *x, KValue *extra);
@@ -79,21 +80,35 @@ INFER(infer_softmax) {
 
 typedef enum SoftmaxKind { SOFTMAX, LOG_SOFTMAX, HARDMAX } SoftmaxKind;
 
+KValue *softmax_most(Lower *l, const Node *n, KIndex *idx, int axis, int64_t size, KValue *init) {
+    int64_t dim[GRAPH_MAX_RANK];
+    dim[axis] = size;
+    return accumulate(l, n, idx, axis, axis + 1, dim, KOP_MAX, init, itself, NULL);
+}
+
+KValue *softmax_exponentials(Lower *l, const Node *n, KIndex *idx, int axis, int64_t size, KValue *most, KParam *to, KIndex at) {
+    KBuilder *b = &l->b;
+    KIndex start = idx[axis];
+    KValue *sum = kb_const_like(b, most->type, 0);
+    KInstr *loop = lower_for(l, KLOOP_PARALLEL, "r", 0, size, 0, NULL);
+    idx[axis] = kx_add(l->arena, start, lower_iv(l, loop));
+    kb_store(b, to, kx_add(l->arena, at, lower_iv(l, loop)), shifted_exp(l, lower_load(l, n, 0, idx), most));
+    kb_end_for(b, loop, NULL);
+    idx[axis] = start;
+    loop = lower_for(l, KLOOP_REDUCE, "r", 0, size, 1, &sum);
+    KValue *next = kb_binary(b, KOP_ADD, kb_load(b, to, kx_add(l->arena, at, lower_iv(l, loop))), kb_carried(loop, 0));
+    kb_end_for(b, loop, &next);
+    return kb_result(loop, 0);
+}
+
 /* Stores exp(x - most) while summing, then scales: each exponential is computed once. */
 static void softmax_rows(Lower *l, const Node *n, KIndex *idx, int axis, KValue *most, DType t) {
     KBuilder *b = &l->b;
     int64_t size = n->in[0]->dim[axis];
     KParam *row = lower_scratch(l, t, size);
-    KValue *sum = kb_float(b, t, 0);
+    KValue *sum = softmax_exponentials(l, n, idx, axis, size, most, row, kx_const(l->arena, 0));
+    KValue *scale = kb_binary(b, KOP_DIV, kb_float(b, t, 1), sum);
     KInstr *loop = lower_for(l, KLOOP_PARALLEL, "r", 0, size, 0, NULL);
-    idx[axis] = lower_iv(l, loop);
-    kb_store(b, row, idx[axis], shifted_exp(l, lower_load(l, n, 0, idx), most));
-    kb_end_for(b, loop, NULL);
-    loop = lower_for(l, KLOOP_REDUCE, "r", 0, size, 1, &sum);
-    KValue *next = kb_binary(b, KOP_ADD, kb_load(b, row, lower_iv(l, loop)), kb_carried(loop, 0));
-    kb_end_for(b, loop, &next);
-    KValue *scale = kb_binary(b, KOP_DIV, kb_float(b, t, 1), kb_result(loop, 0));
-    loop = lower_for(l, KLOOP_PARALLEL, "r", 0, size, 0, NULL);
     idx[axis] = lower_iv(l, loop);
     lower_store(l, n, 0, idx, kb_binary(b, KOP_MUL, kb_load(b, row, idx[axis]), scale));
     kb_end_for(b, loop, NULL);

@@ -2,6 +2,7 @@
 /* Nodes into kernels. A node with loops takes the elementwise nodes behind it as its epilogue, elementwise nodes chain,
  * and index movement is read through by what consumes it once. A group has one value that others see: that of its last
  * node, so its members may stand together right there. */
+#include "ops/fused_attention.h"
 #include "ops/op.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
@@ -54,7 +55,7 @@ static void grow(Growth *s) {
     for (Node *m = s->member[0]->next; m && s->n < LARGEST_GROUP; m = m->next) {
         if (m->group || !reads_group(s, m))
             continue;
-        if (!op_is_elementwise(m) || !only_output(m) || !value_same_shape(m->out[0], shape)) {
+        if (!op_is_elementwise(m) || attention_makes_scores(m) || !only_output(m) || !value_same_shape(m->out[0], shape)) {
             if (visible(s) > 2) /* gone too far for one value to remain */
                 break;
             continue;
@@ -91,9 +92,11 @@ static bool takes_bytes(const Node *m) {
     return m->op && !m->op->macs && !(m->op->flags & OP_MOVEMENT) && !is_view_candidate(m) && m->out[0];
 }
 
-/* The movement node n is read through by its only user when that evaluates each element at most once; packed constants and
- * bytes that become numbers are, however often. */
+/* A node is read through by its only user when that evaluates each element at most once; packed constants and bytes that become
+ * numbers are, however often. */
 static bool is_read_through(const Node *n) {
+    if (attention_makes_scores(n))
+        return true;
     if (n->op->flags & OP_KEPT)
         return value_only_user(n->out[0]) && n->out[0]->uses.len == 1;
     if (edit_is(n, "DequantizeLinear"))
@@ -107,7 +110,7 @@ static bool is_read_through(const Node *n) {
     return op_is_elementwise(m) ? value_same_shape(m->out[0], v) : false;
 }
 
-/* Movement nodes before the first member, as long as each is read once. */
+/* Nodes that are read through, before the members that read them. */
 static void prepend(Growth *s) {
     for (int i = 0; i < s->n; i++) {
         Node *n = s->member[i];

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
+	compiler/passes/attention.c \
 	compiler/passes/canonicalize.c \
 	compiler/passes/cse.c \
 	compiler/passes/dead.c \

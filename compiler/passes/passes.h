@@ -32,6 +32,8 @@ void pass_fuse_conv(Graph *g);     /* BatchNormalization, Mul, Add of constants 
 /* 3x3 convolutions by transformed tiles, where that is faster: fewer products, larger rounding errors. */
 void pass_winograd(Graph *g, const Target *t, int threads);
 void pass_pad_channels(Graph *g, const Target *t); /* the first convolution's, for machines that multiply four bytes at once */
+/* Softmax between two products becomes mlcc.Attention, which never has all scores at a time, where that is no slower. */
+void pass_attention(Graph *g, const Target *t, int threads);
 void pass_group(Graph *g);         /* nodes into kernels */
 void pass_layout(Graph *g, const Target *t); /* storage order of activations and weights: channels last round Conv … */
 /* Views: Reshape, Split, Slice, Concat, Transpose without code (their nodes get group 0); in-place outputs. Afterwards

@@ -30,6 +30,7 @@ static const Step steps[] = {
     {.name = "winograd", .threaded = pass_winograd},
     {.name = "dead", .always = pass_dead},
     {.name = "pad_channels", .targeted = pass_pad_channels},
+    {.name = "attention", .threaded = pass_attention},
     {.name = "group", .always = pass_group},
     {.name = "layout", .targeted = pass_layout},
     {.name = "storage", .always = pass_storage},

@@ -2,6 +2,7 @@
 /* Where values lie: parts of a Concat's buffer, views of other values, their operand's place; else a buffer each. */
 #include <string.h>
 
+#include "ops/fused_attention.h"
 #include "ops/op.h"
 #include "ops/rules.h"
 #include "passes/edit.h"
@@ -203,17 +204,23 @@ static bool is_view_operator(const Node *n) {
            edit_is(n, "Expand");
 }
 
-/* A product of many rows walks along the last axis of its right operand: a view in which the elements lie apart costs
- * more than a copy. */
-static bool wants_copy(const Value *y, const View *at) {
+/* Walks along the last axis of its right operand, for many rows. */
+static bool walks_operand(const Use *u) {
     enum { MANY_ROWS = 4 };
+    const Node *n = u->node;
+    bool attention = !strcmp(n->domain, "mlcc") && !strcmp(n->op_type, "Attention");
+    const Value *x = n->in[0];
+    return (edit_is(n, "MatMul") || attention) && u->index == 1 && x->rank > 1 && x->dim[x->rank - 2] >= MANY_ROWS &&
+           !attention_packs_keys(n);
+}
+
+/* A view in which the elements lie apart costs a product more than a copy. */
+static bool wants_copy(const Value *y, const View *at) {
     if (y->rank < 2 || y->dim[y->rank - 1] == 1 || at->stride[y->rank - 1] == 1)
         return false;
-    for (int i = 0; i < y->uses.len; i++) {
-        const Node *n = y->uses.data[i].node;
-        if (edit_is(n, "MatMul") && y->uses.data[i].index == 1 && n->in[0]->rank > 1 && n->in[0]->dim[n->in[0]->rank - 2] >= MANY_ROWS)
+    for (int i = 0; i < y->uses.len; i++)
+        if (walks_operand(&y->uses.data[i]))
             return true;
-    }
     return false;
 }
 
@@ -268,7 +275,8 @@ static bool reads_in_step(const Node *first, const Node *last, const Value *x, c
             const Value *v = n->in[i];
             if (!v || is_inside(v) || v->storage.root != x->storage.root)
                 continue;
-            if (!(n->op->flags & OP_ELEMENTWISE) || !value_same_shape(v, y) || !same_place(v, x) || !value_same_shape(n->out[0], y))
+            if (!(n->op->flags & OP_ELEMENTWISE) || attention_makes_scores(n) || !value_same_shape(v, y) || !same_place(v, x) ||
+                !value_same_shape(n->out[0], y))
                 return false;
         }
         if (n == last)

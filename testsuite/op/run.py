@@ -3,8 +3,8 @@
 
     run.py MLCC CC SRC WORK [OPERATOR or NAME_PART...]
 
-The official cases, and those of shapes.py, networks.py, packed.py and contrib.py. By JIT with the schedules of several targets, as C built plain and for this
-machine, and as an object; of the objects every third is enough. Prints FAIL and SKIP lines and the counts last; a
+The official cases, and those of shapes.py, networks.py, attentions.py, packed.py and contrib.py. By JIT with the schedules of several
+targets, as C built plain and for this machine, and as an object; of the objects every third is enough. Prints FAIL and SKIP lines and the counts last; a
 case passes once for each way.
 """
 import fnmatch
@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+import attentions
 import cases as onnx_cases
 import contrib
 import networks
@@ -269,7 +270,8 @@ def main():
         return (case for case in source if is_meant(parts, case[0], case[1]))
 
     cases, left_out, others = onnx_cases.load(supported, meant(onnx_cases.official(work)))
-    own, own_left_out, own_others = onnx_cases.load(supported, meant(itertools.chain(shapes.cases(), networks.cases(), packed.cases(), contrib.cases())))
+    sources = itertools.chain(shapes.cases(), networks.cases(), attentions.cases(), packed.cases(), contrib.cases())
+    own, own_left_out, own_others = onnx_cases.load(supported, meant(sources))
     left_out += own_left_out
     left_out += [(name, "ONNX's reference fails itself") for name in shapes.without_reference if is_meant(parts, name, None)]
     others.update(own_others)

@@ -33,6 +33,10 @@ static void run_layout(Graph *g) { pass_layout(g, &target); }
 /* Storage that knows of no other order than row-major. */
 static void run_rows(Graph *g) { pass_layout(g, NULL); }
 
+static void run_attention(Graph *g) { pass_attention(g, &target, 1); }
+
+static void run_attention3(Graph *g) { pass_attention(g, &target, 3); }
+
 static void run_prune(Graph *g) { pass_prune(g, NULL); }
 
 static const struct {
@@ -42,6 +46,7 @@ static const struct {
 } passes[] = {
     {"infer", NULL, pass_infer},       {"fold", NULL, pass_fold},   {"canonicalize", pass_canonicalize, NULL},
     {"cse", pass_cse, NULL},           {"dead", pass_dead, NULL},   {"fuse_conv", pass_fuse_conv, NULL},
+    {"attention", run_attention, NULL}, {"attention3", run_attention3, NULL},
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
     {"weights", NULL, pass_weights},   {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
