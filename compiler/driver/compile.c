@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "driver/quantize_job.h"
 #include "driver/target.h"
 #include "driver/test_data.h"
 #include "driver/version.h"
@@ -71,6 +72,10 @@ static const char *option_text(Arena *a, const Compilation *c, const Options *o)
         text = arena_printf(a, "%s --threads=%d", text, o->threads);
     if (o->tuning)
         text = arena_printf(a, "%s --tuning %s", text, printable(a, base_name(o->tuning)));
+    if (o->half_weights)
+        text = arena_printf(a, "%s --half-weights", text);
+    if (o->quantize)
+        text = arena_printf(a, "%s --quantize=%s", text, options_quantize_name(o));
     for (int i = 0; i < o->n_dims; i++)
         text = arena_printf(a, "%s --dim %s=%lld", text, o->dims[i].name, (long long)o->dims[i].size);
     return text;
@@ -94,6 +99,11 @@ static void make_name(FILE *f, const char *s) {
     }
 }
 
+static void also_make_name(FILE *f, const char *s) {
+    fputs(" \\\n  ", f);
+    make_name(f, s);
+}
+
 static bool write_depfile(Outputs *out, const Compilation *c, const Options *o, const char *model, const char *stem,
                           const char *output) {
     FILE *f = outputs_open(out, o->depfile_name ? o->depfile_name : arena_printf(c->arena, "%s.d", stem));
@@ -104,17 +114,16 @@ static bool write_depfile(Outputs *out, const Compilation *c, const Options *o, 
     make_name(f, model);
     const char *name = NULL;
     for (int i = 0; (name = frontend_file(c->model, i)); i++) {
-        fputs(" \\\n  ", f);
-        make_name(f, name);
+        also_make_name(f, name);
     }
-    if (strchr(o->target, '/') || strstr(o->target, ".json")) {
-        fputs(" \\\n  ", f);
-        make_name(f, o->target);
-    }
-    if (o->tuning) {
-        fputs(" \\\n  ", f);
-        make_name(f, o->tuning);
-    }
+    if (strchr(o->target, '/') || strstr(o->target, ".json"))
+        also_make_name(f, o->target);
+    if (o->tuning)
+        also_make_name(f, o->tuning);
+    if (o->quantize && o->calibrate)
+        also_make_name(f, o->calibrate);
+    if (o->quantize && o->data)
+        also_make_name(f, o->data);
     fputc('\n', f);
     return true;
 }
@@ -226,6 +235,17 @@ static void dump_kernels(const KModule *m) {
     sb_free(&text);
 }
 
+/* The quantised model, as if it had been read from a file. */
+static bool open_quantised(QuantizeJob *j, Compilation *c, Diag *d, const Options *o, const Target *target) {
+    Options own = *o; /* the model's symbolic dimensions are numbers by now */
+    if (!quantize_model(j, d, o, NULL))
+        return false;
+    quantize_note(j);
+    own.n_dims = 0;
+    own.half_weights = own.half_weights || dtype_is_float(own.weight_type);
+    return pipeline_import_bytes(c, d, &own, o->operand[0], j->bytes, j->size, target) && pipeline_optimize(c, &own);
+}
+
 int verb_compile(const Options *o) {
     const char *path = o->operand[0];
     bool dump = o->dump_kernels || o->dump_after;
@@ -239,6 +259,8 @@ int verb_compile(const Options *o) {
         return usage("--prefix must be a C identifier: ", o->prefix);
     if (o->main == MAIN_EMBEDDED && !o->test_data)
         return usage("--main=embedded needs --test-data DIR", "");
+    if (o->quantize && quantize_misuse(o))
+        return usage(quantize_misuse(o), "");
     Diag d = {.stream = stderr, .file = path, .quiet = o->quiet};
     Arena *a = arena_new();
     Compilation c = {0};
@@ -247,13 +269,16 @@ int verb_compile(const Options *o) {
         arena_free(a);
         return EXIT_USAGE;
     }
-    bool ok = pipeline_open(&c, &d, o, path, target);
+    QuantizeJob job = {0};
+    bool ok = o->quantize ? open_quantised(&job, &c, &d, o, target) : pipeline_open(&c, &d, o, path, target);
     KModule *m = ok && o->dump_kernels ? pipeline_lower(&c, target) : NULL;
     if (m)
         dump_kernels(m);
     if (ok && o->output)
         ok = compile_write(&c, o, path, o->output);
     pipeline_close(&c);
+    if (o->quantize)
+        quantize_end(&job);
     arena_free(a);
     if (dump && fflush(stdout))
         ok = false;

@@ -19,7 +19,7 @@ enum { LEAST_BLOCK = 16, MOST_BLOCK = 1024 };
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
-    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_MATH, OPT_CALIBRATE,
+    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_HALF_WEIGHTS, OPT_MATH, OPT_CALIBRATE,
     OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_BLOCK,
     OPT_ROUNDING, OPT_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_DATA, OPT_HELP
 };
@@ -57,7 +57,7 @@ static const struct Row {
     {OPT_DYNAMIC, 0, "dynamic", no_argument, QUANTIZE, "int8 weights; activations are quantised when the model runs"},
     {OPT_WEIGHTS_ONLY, 0, "weights-only", required_argument, QUANTIZE, "TYPE  int8, int4, float16 or bfloat16, computed with as floats"},
     {OPT_CALIBRATE, 0, "calibrate", required_argument, MAKES, "PATH  inputs: folder with test_data_set_*/ or .npy files, .npz, .npy"},
-    {OPT_DATA, 0, "data", required_argument, MAKES, "PATH  inputs to compare on (default: those of --calibrate); a .npz may have labels"},
+    {OPT_DATA, 0, "data", required_argument, MAKES, "PATH  inputs to compare on (default: --calibrate's); maybe with labels"},
     {OPT_METHOD, 0, "method", required_argument, MAKES, "NAME  of ranges: minmax (default), percentile, entropy, mse"},
     {OPT_ACTIVATIONS, 0, "activations", required_argument, MAKES, "TYPE  uint8 (default) or int8"},
     {OPT_BLOCK, 0, "block", required_argument, MAKES, "N  weights that share a scale: a power of 2 (default 32; int8 128)"},
@@ -70,6 +70,7 @@ static const struct Row {
     {OPT_MATH, 0, "math", required_argument, TARGETS, "default|fast  fast: larger rounding errors where that saves time"},
     {OPT_MIXED, 0, "mixed", no_argument, MAKES, "layers that lose most stay float until the floor holds"},
     {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, TARGETS, "keep channels that change nothing"},
+    {OPT_HALF_WEIGHTS, 0, "half-weights", no_argument, TARGETS, "float16 and bfloat16 weights stay so: smaller, maybe slower"},
     {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},
     {OPT_DUMP_KERNELS, 0, "dump-kernels", no_argument, COMPILE | CHECK, "print the scheduled kernels"},
     {OPT_VERIFY_IR, 0, "verify-ir", no_argument, ALL, "check the invariants of the IR after every pass"},
@@ -154,15 +155,25 @@ static bool choose(const char *text, const char *const *names, int *out) {
     return false;
 }
 
+static const char *const weight_names[] = {"int8", "int4", "float16", "bfloat16", NULL};
+static const DType weight_types[] = {DT_I8, DT_I4, DT_F16, DT_BF16};
+
 static bool set_weights_only(Options *o, const char *type) {
-    static const char *const names[] = {"int8", "int4", "float16", "bfloat16", NULL};
-    static const DType types[] = {DT_I8, DT_I4, DT_F16, DT_BF16};
     int k;
-    if (!choose(type, names, &k))
+    if (!choose(type, weight_names, &k))
         return false;
     o->quantize = QUANTIZE_WEIGHTS;
-    o->weight_type = types[k];
+    o->weight_type = weight_types[k];
     return true;
+}
+
+const char *options_quantize_name(const Options *o) {
+    int k = 0;
+    if (o->quantize != QUANTIZE_WEIGHTS)
+        return o->quantize == QUANTIZE_STATIC ? "static" : "dynamic";
+    while (weight_types[k] != o->weight_type)
+        k++;
+    return weight_names[k];
 }
 
 static bool set_quantize(Options *o, const char *kind) {
@@ -198,6 +209,7 @@ static bool set(Options *o, int id, const char *arg) {
         o->fast_math = k == 1;
         break;
     case OPT_NO_PRUNE_DEAD: o->keep_dead = true; break;
+    case OPT_HALF_WEIGHTS: o->half_weights = true; break;
     case OPT_STATIC_ARENA: o->static_arena = true; break;
     case OPT_THREADS: return count(arg, MOST_THREADS, &o->threads);
     case OPT_MAIN:

@@ -35,6 +35,7 @@ typedef struct Options {
     const char *dump_after;
     bool dump_kernels; /* --dump-kernels: the scheduled kernel IR instead of code */
     bool keep_dead;    /* --no-prune-dead */
+    bool half_weights; /* --half-weights */
     bool fast_math;    /* --math=fast */
     bool verify_ir;
     bool quiet;
@@ -70,6 +71,9 @@ typedef struct Verb {
 
 /* Parses the options that follow a verb. Returns -1 to go on, else the exit status (after --help, or a usage error). */
 int options_parse(const Verb *verb, int argc, char **argv, Options *o);
+
+/* What --quantize takes for it. */
+const char *options_quantize_name(const Options *o);
 
 int verb_compile(const Options *o);
 int verb_bench(const Options *o);

@@ -6,12 +6,25 @@
 #include "ops/lower.h"
 #include "passes/passes.h"
 
-bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {
+static bool start(Compilation *c, Diag *d, const Options *o, const Target *target) {
     *c = (Compilation){.arena = arena_new(), .diag = d, .target = target};
-    if (o->tuning && !tuning_read(c->arena, d, o->tuning, target, &c->tuning))
-        return false;
+    return !o->tuning || tuning_read(c->arena, d, o->tuning, target, &c->tuning);
+}
+
+bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {
     ImportOptions import = {o->n_dims, o->dims};
+    if (!start(c, d, o, target))
+        return false;
     c->model = frontend_import(c->arena, d, model_path, &import);
+    c->graph = c->model ? c->model->graph : NULL;
+    return c->model != NULL;
+}
+
+bool pipeline_import_bytes(Compilation *c, Diag *d, const Options *o, const char *path, const void *bytes, size_t size, const Target *target) {
+    ImportOptions import = {o->n_dims, o->dims};
+    if (!start(c, d, o, target))
+        return false;
+    c->model = frontend_import_bytes(c->arena, d, path, bytes, size, &import);
     c->graph = c->model ? c->model->graph : NULL;
     return c->model != NULL;
 }
@@ -19,7 +32,16 @@ bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *mode
 bool pipeline_optimize(Compilation *c, const Options *o) {
     c->verify_ir = o->verify_ir;
     c->threads = o->threads;
-    PassOptions passes = {c->target, o->dump_after, o->dump_after ? stdout : NULL, o->verify_ir, o->threads, o->keep_dead, o->fast_math};
+    PassOptions passes = {
+        .target = c->target,
+        .dump_after = o->dump_after,
+        .dump = o->dump_after ? stdout : NULL,
+        .verify = o->verify_ir,
+        .threads = o->threads,
+        .keep_dead = o->keep_dead,
+        .half_weights = o->half_weights,
+        .fast = o->fast_math,
+    };
     return passes_run(c->graph, &passes);
 }
 

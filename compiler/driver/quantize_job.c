@@ -257,7 +257,11 @@ const char *quantize_misuse(const Options *o) {
 }
 
 bool quantize_model(QuantizeJob *j, Diag *d, const Options *o, FILE *report) {
-    *j = (QuantizeJob){.o = o, .diag = d, .quiet = *d, .arena = arena_new()};
+    *j = (QuantizeJob){.own = *o, .diag = d, .quiet = *d, .arena = arena_new()};
+    j->own.tuning = j->own.dump_after = NULL;
+    j->own.threads = 0;
+    j->own.fast_math = j->own.half_weights = false;
+    j->o = &j->own;
     j->quiet.quiet = true;
     j->before.progress = d;
     j->target = jit_native_target(j->arena);

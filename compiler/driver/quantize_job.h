@@ -8,6 +8,7 @@
 
 typedef struct QuantizeJob {
     const Options *o;
+    Options own;          /* without what is for the code that is written in the end */
     Diag *diag, quiet;    /* the second for what has been said already */
     Arena *arena, *round; /* the second for one attempt */
     const Target *target;
@@ -41,6 +42,8 @@ void quantize_end(QuantizeJob *j);
 double quantize_quality(const QuantizeJob *j);
 /* The noise that item i adds to that of what it takes. */
 double quantize_own_noise(const QuantizeJob *j, int i);
+/* The report's last words as a note. */
+void quantize_note(const QuantizeJob *j);
 void quantize_report(const QuantizeJob *j, FILE *out);
 /* False after a diagnostic. */
 bool quantize_meets_floor(const QuantizeJob *j);

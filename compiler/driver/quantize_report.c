@@ -82,6 +82,18 @@ void quantize_report(const QuantizeJob *j, FILE *out) {
             (double)j->weights_before / (double)j->weights_after);
 }
 
+void quantize_note(const QuantizeJob *j) {
+    double times = (double)j->weights_before / (double)j->weights_after;
+    if (j->scores.n)
+        diag_note(j->diag, NOWHERE, "quantised: weights %.2f times smaller, top-1 %.2f %%, was %.2f %%", times,
+                  percent(j->scores.got.first, &j->scores), percent(j->scores.want.first, &j->scores));
+    else if (j->data.list.len)
+        diag_note(j->diag, NOWHERE, "quantised: weights %.2f times smaller, cosine of \"%s\" %.6f", times,
+                  j->c.graph->outputs.data[worst_output(j)]->name, quantize_quality(j));
+    else
+        diag_note(j->diag, NOWHERE, "quantised: weights %.2f times smaller", times);
+}
+
 bool quantize_meets_floor(const QuantizeJob *j) {
     const Options *o = j->o;
     if (!(o->accuracy_floor > 0) || quantize_quality(j) >= o->accuracy_floor)

@@ -143,6 +143,7 @@ struct Graph {
     VEC(FloatNote) floats;
     VEC(ApproximateNote) approximations;
     int64_t arena_size; /* bytes, set by the memory plan */
+    bool half_weights;  /* constants of 16-bit floating numbers stay so (passes/weights.c) */
     struct {            /* what folding may spend, and has (passes/fold.c) */
         int64_t largest, bytes;
         double work;

@@ -224,6 +224,12 @@ static bool is_wide_type(KType t) {
     }
 }
 
+/* Halves are only read, and become floats. */
+static bool is_half_load(const KInstr *i) {
+    DType t = i->nresults ? i->result[0]->type.dtype : DT_NONE;
+    return i->op == KOP_LOAD && (t == DT_F16 || t == DT_BF16) && i->result[0]->type.lanes == 1;
+}
+
 /* Four bytes are only read, and only to become a word. */
 static bool is_bytes_elsewhere(const KInstr *i) {
     for (int r = 0; r < i->nresults; r++)
@@ -240,7 +246,7 @@ static bool can_widen(const bool *v, const KBlock *block) {
         if (is_bytes_elsewhere(i))
             return false;
         for (int r = 0; r < i->nresults; r++)
-            if (v[i->result[r]->id] && !is_wide_type(i->result[r]->type))
+            if (v[i->result[r]->id] && !is_wide_type(i->result[r]->type) && !is_half_load(i))
                 return false;
         if (i->op == KOP_STORE && !is_wide_type(i->arg[0]->type))
             return false;

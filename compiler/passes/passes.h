@@ -14,6 +14,7 @@ typedef struct PassOptions {
     bool verify;            /* run the verifier between passes */
     int threads;            /* how many the code is for; 0 as 1 */
     bool keep_dead;         /* without the pass that removes channels */
+    bool half_weights;      /* float16 and bfloat16 constants stay so where they are weights */
     bool fast;              /* results may be less exact where that is faster: pass_winograd */
 } PassOptions;
 

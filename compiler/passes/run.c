@@ -53,6 +53,7 @@ static void dump(const Graph *g, const char *name, FILE *f) {
 }
 
 bool passes_run(Graph *g, const PassOptions *o) {
+    g->half_weights = o->half_weights;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         const Step *s = &steps[i];
         if ((o->keep_dead && s->targeted == pass_prune) || (!o->fast && s->threaded == pass_winograd))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Weights that the model has in 2, 4 or 8 bits stay so where float operators take them: a DequantizeLinear of constants is not
- * computed when compiling, which would make 4 to 16 times as many bytes of it, but where the numbers are used. */
+ * computed when compiling, which would make 4 to 16 times as many bytes of it, but where the numbers are used. The same with a
+ * Cast of 16-bit floating numbers, on request: that saves half the bytes, and the conversion may take longer than it is worth. */
 #include <string.h>
 
 #include "ops/op.h"
@@ -234,10 +235,20 @@ static bool keep_packed(Node *n, int input, const Weights *w) {
     return true;
 }
 
+/* Floats that are stored in 16 bits; false where input i is not. */
+static bool keep_half(Node *n, int i) {
+    const Node *cast = n->in[i]->kind == VALUE_NODE ? n->in[i]->def : NULL;
+    if (!n->graph->half_weights || !cast || !edit_is(cast, "Cast") || n->in[i]->dtype != DT_F32 || !value_is_const(cast->in[0]) ||
+        (cast->in[0]->dtype != DT_F16 && cast->in[0]->dtype != DT_BF16))
+        return false;
+    node_set_input(n, i, edit_node_with(n, "mlcc", "Widen", cast, 1, cast->in, cast->nattrs, cast->attr)->out[0]);
+    return true;
+}
+
 static bool keep(Node *n, bool *failed) {
     Weights w;
     for (int i = 0; i < n->nin && i < 3 && !*failed; i++) {
-        if (!n->in[i] || shared_axis(n, i, n->in[i]->rank) < 0 || !read_weights(n->in[i], &w, failed))
+        if (!n->in[i] || shared_axis(n, i, n->in[i]->rank) < 0 || keep_half(n, i) || !read_weights(n->in[i], &w, failed))
             continue;
         if (i == 1 && pack_matrix(n, &w))
             return true;

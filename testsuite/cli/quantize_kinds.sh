@@ -76,6 +76,53 @@ helps "equalised channels" uneven --equalize
 helps "smoothed activations" outliers --smooth
 helps "smoothed activations, dynamic" outliers --smooth --dynamic
 
+# --- in one step to C: the same as in two, and the weights stay small ---
+
+weights() {
+    wc -c <net.weights.bin
+}
+"$MLCC" -q "$model" -o net.c --weights=bin
+whole=$(weights)
+for kind in static:3.1 dynamic:3.2 int8:3.2 int4:4.2 float16:1.7 bfloat16:1.7; do
+    smaller=${kind#*:} kind=${kind%:*}
+    case_ok "compile --quantize=$kind" "$MLCC" "$model" --quantize=$kind --calibrate digits.npz -o net.c --weights=bin
+    above "--quantize=$kind keeps weights packed" "$smaller" "$(awk "BEGIN { print $whole / $(weights) }")"
+    grep -q 'weights [0-9.]* times smaller, cosine of "probabilities" 0.99\|1.0' err && pass "--quantize=$kind says so" || fail "--quantize=$kind says so" "$(cat err)"
+    case $kind in
+    static) option= ;;
+    dynamic) option=--dynamic ;;
+    *) option=--weights-only=$kind ;;
+    esac
+    case $kind in
+    *float16) half=--half-weights ;;
+    *) half= ;;
+    esac
+    "$MLCC" quantize -q "$model" $option --calibrate digits.npz -o two.onnx >out 2>err
+    mv net.weights.bin one.bin
+    "$MLCC" -q two.onnx -o net.c --weights=bin $half
+    cmp -s one.bin net.weights.bin && pass "--quantize=$kind in two steps" || fail "--quantize=$kind in two steps" "other weights"
+    "$MLCC" "$model" -q --quantize=$kind --calibrate digits.npz -o digits_net.c
+    right=$($CC -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -O2 -c digits_net.c 2>err &&
+        $CC -O2 -I. -o digits "$SRC/examples/digits/digits.c" digits_net.o && ./digits "$SRC/examples/digits/testset.bin" | sed -n 's/^accuracy \([0-9]*\) of.*/\1/p')
+    above "--quantize=$kind runs" 348 "$right"
+done
+"$MLCC" "$model" -q --quantize=static --calibrate digits.npz -MD -o net.c
+grep -q digits.npz net.d && pass "the make rule names the data" || fail "the make rule names the data" "$(cat net.d)"
+
+# Halves in vectors of the target, as the JIT computes them.
+"$MLCC" quantize -q outliers.onnx --weights-only=float16 -o f16.onnx >out
+"$MLCC" quantize -q outliers.onnx --weights-only=bfloat16 -o bf16.onnx >out
+for type in f16 bf16; do
+    mkdir -p case_$type/test_data_set_0
+    cp $type.onnx case_$type/model.onnx
+    cp outliers.npy case_$type/test_data_set_0/input_0.npy
+    "$MLCC" run -q --out case_$type/test_data_set_0 $type.onnx outliers.npy
+    for target in generic native; do
+        case_ok "--half-weights, $type, $target" "$MLCC" verify --half-weights --target $target case_$type
+    done
+    case_ok "--half-weights, $type, object" "$MLCC" verify --half-weights --via object --target native case_$type
+done
+
 # --- labels and floors ---
 
 case_ok "labelled data" "$MLCC" quantize "$model" --calibrate images.npz --data digits.npz -o q.onnx --accuracy-floor 0.99
@@ -104,6 +151,10 @@ rejects 2 "a type that is none" "weights-only does not take int3" quantize "$mod
 rejects 2 "a block of no power of 2" "block does not take 48" quantize "$model" --weights-only=int4 --block 48 -o x.onnx
 rejects 2 "bias correction without samples" "correct-bias needs" quantize "$model" --dynamic --correct-bias -o x.onnx
 rejects 2 "smoothing without samples" "smooth needs" quantize "$model" --dynamic --smooth -o x.onnx
+rejects 2 "options of another verb's" "only with --quantize: calibrate" "$model" --calibrate digits.npz -o x.c
+rejects 2 "static without samples" "calibrate PATH" "$model" --quantize=static -o x.c
+rejects 2 "a kind that is none" "quantize does not take int3" "$model" --quantize=int3 -o x.c
+rejects 1 "compiling below the floor" "top-1 is 9" "$model" --quantize=dynamic --data digits.npz --accuracy-floor 1 -o x.c
 rejects 1 "nothing to quantise" "no product with constant" quantize relu.onnx --dynamic -o x.onnx
 cd "$top" || exit 1
 finish quantize_kinds

@@ -130,7 +130,7 @@ static void scalar_cast(Helpers *h, const char *name, DType to, DType from) {
 static void half_conversions(Helpers *h, const char *name, DType to, DType from) {
     StrBuf *o = &h->text;
     if (from == DT_F16)
-        sb_printf(o, "static float %s(uint16_t x) {\n"
+        sb_printf(o, "static MLCC_INLINE float %s(uint16_t x) {\n"
                      "    const uint32_t sign = (uint32_t)(x & 0x8000u) << 16, exponent = x >> 10 & 31u, mantissa = x & 0x3ffu;\n"
                      "    const float tiny = (float)mantissa * 5.9604644775390625e-8f;\n"
                      "    uint32_t u = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | mantissa << 13;\n"
@@ -392,9 +392,31 @@ static bool byte_cast(Helpers *h, KType t, DType from) {
     return true;
 }
 
+/* Halves to floats: x86 has instructions for float16; bfloat16 is the upper half of a float. */
+static void widen_halves(Helpers *h, const char *name, KType t, DType from) {
+    const char *v = c_type(h, t), *u = c_type(h, (KType){from, t.lanes}), *word = c_type(h, (KType){DT_I32, t.lanes});
+    bool native = from == DT_F16 && (t.lanes == 8 || t.lanes == 16);
+    const char *one = from == DT_F16 ? c_helper(h, "cast", (KType){DT_F32, 1}, from) : "";
+    open_vector(h, v, name, arena_printf(h->arena, "%s x", u));
+    if (from == DT_BF16) {
+        sb_printf(&h->text, "    return (%s)(__builtin_convertvector(x, %s) << 16);\n}\n", v, word);
+        return;
+    }
+    if (native && t.lanes == 16)
+        sb_printf(&h->text, "#if defined(__AVX512F__)\n    return (%s)_mm512_cvtph_ps((__m256i)x);\n#else\n", v);
+    else if (native)
+        sb_printf(&h->text, "#if defined(__F16C__)\n    return (%s)_mm256_cvtph_ps((__m128i)x);\n#else\n", v);
+    sb_printf(&h->text, "    %s y;\n    for (int i = 0; i < %d; i++)\n        y[i] = %s(x[i]);\n    return y;\n%s}\n", v, t.lanes, one,
+              native ? "#endif\n" : "");
+}
+
 static void vector_cast(Helpers *h, const char *name, KType t, DType from) {
     const char *v = c_type(h, t), *u = c_type(h, (KType){from, t.lanes});
     bool f = dtype_is_float(from), g = dtype_is_float(t.dtype);
+    if ((from == DT_F16 || from == DT_BF16) && t.dtype == DT_F32) {
+        widen_halves(h, name, t, from);
+        return;
+    }
     bool half = from == DT_F16 || from == DT_BF16 || t.dtype == DT_F16 || t.dtype == DT_BF16;
     if (half || (f && !g && t.dtype != DT_BOOL)) {
         const char *one = c_helper(h, "cast", (KType){t.dtype, 1}, from);
