@@ -4,6 +4,7 @@ TARGET_FILES = \
 	targets/x86-64-v3.json \
 	targets/x86-64-v4.json \
 	targets/rpi4.json \
+	targets/cortex-a76.json \
 	targets/riscv64-v.json \
 	targets/cortex-m4.json \
 	targets/cortex-m55.json

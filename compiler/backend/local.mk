@@ -3,6 +3,7 @@ libmlcc_a_SOURCES += \
 	compiler/backend/emit.h \
 	compiler/backend/interface.c \
 	compiler/backend/interface.h \
+	compiler/backend/c/dot.c \
 	compiler/backend/c/function.c \
 	compiler/backend/c/helpers.c \
 	compiler/backend/c/print.h \
@@ -12,6 +13,7 @@ libmlcc_a_SOURCES += \
 	compiler/backend/c/words.h \
 	compiler/backend/llvm/arithmetic.c \
 	compiler/backend/llvm/convert.c \
+	compiler/backend/llvm/dot.c \
 	compiler/backend/llvm/function.c \
 	compiler/backend/llvm/llvm.h \
 	compiler/backend/llvm/shape.c \

@@ -67,9 +67,13 @@ static void expect_tuned(Compilation *c, const KModule *m) {
     diag_warning(c->diag, NOWHERE, "no kernel of this model is in the tuning file");
 }
 
+/* The form for compilers without vectors. */
+static bool is_plain(const Compilation *c, const Target *target) { return target->vector_bits < c->target->vector_bits; }
+
 KModule *pipeline_unscheduled(Compilation *c, const Target *target) {
-    KModule *m = lower_graph(c->graph, c->arena, target->dot);
-    schedule_module_dots(m, target);
+    LowerOptions o = {.dot = target->dot, .roomy = target->dot && target->l1};
+    KModule *m = lower_graph(c->graph, c->arena, &o);
+    schedule_module_dots(m, target, is_plain(c, target));
     return m;
 }
 
@@ -77,7 +81,7 @@ KModule *pipeline_lower(Compilation *c, const Target *target) {
     KModule *m = pipeline_unscheduled(c, target);
     if (!sound(c, m, "lowering"))
         return NULL;
-    bool plain = target->vector_bits < c->target->vector_bits; /* the form for compilers without vectors */
+    bool plain = is_plain(c, target);
     if (!plain)
         expect_tuned(c, m);
     schedule_module_as(m, target, plain ? &(ScheduleTable){0} : &c->tuning);

@@ -14,7 +14,7 @@
 
 enum { MOST_BYTES = 1 << 16, MOST_TEXT = 2000, MOST_BASES = 4 };
 
-typedef enum Kind { TEXT, WORD, NUMBER, FLAG } Kind;
+typedef enum Kind { TEXT, WORD, NUMBER, FLAG, CHOICE } Kind;
 
 /* The keys of a target file. A WORD goes to LLVM and has no spaces. Where 'optional', the zero value is the default. */
 static const struct Key {
@@ -34,7 +34,7 @@ static const struct Key {
     {"fma", FLAG, false, offsetof(Target, fma), 0, 0},
     {"float32", FLAG, false, offsetof(Target, float32), 0, 0},
     {"float64", FLAG, false, offsetof(Target, float64), 0, 0},
-    {"dot", FLAG, true, offsetof(Target, dot), 0, 0},
+    {"dot", CHOICE, true, offsetof(Target, dot), 0, 0},
     {"fma_per_cycle", NUMBER, false, offsetof(Target, fma_per_cycle), 1, 16},
     {"fma_latency", NUMBER, false, offsetof(Target, fma_latency), 1, 64},
     {"l1", NUMBER, false, offsetof(Target, l1), 0, 1 << 30},
@@ -45,6 +45,14 @@ static const struct Key {
     {"emulator", TEXT, true, offsetof(Target, emulator), 0, 0},
 };
 enum { N_KEYS = sizeof keys / sizeof *keys };
+
+/* The values of "dot". */
+static const struct Dot {
+    const char *name;
+    unsigned dot;
+} dots[] = {
+    {"none", 0}, {"u8s8", DOT_U8S8}, {"s8s8", DOT_S8S8}, {"u8s8+s8s8", DOT_U8S8 | DOT_S8S8}, {"halves", DOT_HALVES}, {"narrow", DOT_NARROW},
+};
 
 static const Target *load_named(Arena *a, Diag *d, const char *name, int depth);
 
@@ -98,11 +106,22 @@ static bool set_number(Diag *d, const struct Key *key, const cJSON *item, int *o
     return true;
 }
 
+static bool set_dot(Diag *d, const cJSON *item, unsigned *out) {
+    for (size_t i = 0; cJSON_IsString(item) && i < sizeof dots / sizeof *dots; i++) {
+        if (!strcmp(item->valuestring, dots[i].name)) {
+            *out = dots[i].dot;
+            return true;
+        }
+    }
+    return bad(d, "dot", "must be one of \"none\", \"u8s8\", \"s8s8\", \"u8s8+s8s8\", \"halves\", \"narrow\"");
+}
+
 static bool set(Arena *a, Diag *d, Target *t, const struct Key *key, const cJSON *item) {
     switch (key->kind) {
     case TEXT:
     case WORD: return set_text(a, d, key, item, field(t, key));
     case NUMBER: return set_number(d, key, item, field(t, key));
+    case CHOICE: return set_dot(d, item, field(t, key));
     case FLAG: break;
     }
     if (!cJSON_IsBool(item))

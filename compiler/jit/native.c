@@ -37,12 +37,14 @@ static void describe_x86(Target *t) {
     t->fma = fma;
     t->vector_bits = wide && fma ? 512 : avx2 ? 256 : 128;
     t->vector_registers = t->vector_bits == 512 ? 32 : 16;
-    t->dot = t->vector_bits == 512 && has(t->features, "+avx512vnni");
-    t->c_guard = t->dot                ? "defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && "
-                                         "defined(__AVX512VNNI__)"
+    bool vnni = has(t->features, t->vector_bits == 512 ? "+avx512vnni" : "+avxvnni") && t->vector_bits > 128;
+    t->dot = vnni ? DOT_U8S8 : DOT_HALVES;
+    t->c_guard = t->vector_bits == 512 && vnni ? "defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && "
+                                                 "defined(__AVX512DQ__) && defined(__AVX512VNNI__)"
                  : t->vector_bits == 512 ? "defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && defined(__AVX512DQ__)"
-                 : avx2                ? "defined(__AVX2__) && defined(__FMA__)"
-                                       : "defined(__SSE2__)";
+                 : avx2 && vnni          ? "defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)"
+                 : avx2                  ? "defined(__AVX2__) && defined(__FMA__)"
+                                         : "defined(__SSE2__)";
 }
 
 const Target *jit_native_target(Arena *a) {
@@ -64,7 +66,11 @@ const Target *jit_native_target(Arena *a) {
         t->vector_bits = 128;
         t->vector_registers = 32;
         t->fma = true;
-        t->c_guard = "defined(__aarch64__) && defined(__ARM_NEON)";
+        bool dotprod = has(t->features, "+dotprod"), mixed = has(t->features, "+i8mm");
+        t->dot = dotprod ? DOT_S8S8 | (mixed ? DOT_U8S8 : 0) : DOT_NARROW;
+        t->c_guard = !dotprod ? "defined(__aarch64__) && defined(__ARM_NEON)"
+                     : mixed  ? "defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_MATMUL_INT8)"
+                              : "defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)";
     } else {
         /* Without a vector form that is known to be good: scalars, and their fusing left alone. */
         t->vector_bits = 0;

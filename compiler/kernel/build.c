@@ -261,9 +261,9 @@ KValue *kb_fma(KBuilder *b, KValue *x, KValue *y, KValue *z) {
     return insert1(b, KOP_FMA, 3, (KValue *[]){x, y, z}, x->type);
 }
 
-KValue *kb_dot(KBuilder *b, KValue *x, KValue *y, KValue *z) {
-    assert(z->type.dtype == DT_I32);
-    return insert1(b, KOP_DOT, 3, (KValue *[]){x, y, z}, z->type);
+KValue *kb_dot(KBuilder *b, KOp op, KValue *x, KValue *y, KValue *z) {
+    assert((op == KOP_DOT || op == KOP_DOT_S8) && z->type.dtype == DT_I32);
+    return insert1(b, op, 3, (KValue *[]){x, y, z}, z->type);
 }
 
 KValue *kb_select(KBuilder *b, KValue *cond, KValue *x, KValue *y) {

@@ -48,6 +48,7 @@ static void count_instr(const KInstr *i, double times, KCount *c) {
         c->fmas += times * lanes;
         break;
     case KOP_DOT:
+    case KOP_DOT_S8:
         c->fmas += times * 4 * lanes;
         break;
     case KOP_LOAD:

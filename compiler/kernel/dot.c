@@ -4,11 +4,12 @@
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
 
-/* for c in 0..depth: sum += x[.. + c] * w[.. + stride * c + ..], x unsigned and w signed bytes, w constant. */
+/* for c in 0..depth: sum += x[.. + c] * w[.. + stride * c + ..], both bytes, w signed and constant. */
 typedef struct DotLoop {
     KKernel *kernel;
     KInstr *loop, *load_x, *load_w, *fma;
-    bool flips; /* x is stored signed; its sign bit is flipped on the way */
+    KOp op;     /* by the sign of x */
+    bool flips; /* x is stored with the other sign; its sign bit is flipped on the way */
     int64_t depth, stride;
 } DotLoop;
 
@@ -20,14 +21,17 @@ static const KInstr *through_cast(const KValue *v) {
 static bool match_x(DotLoop *d, const KValue *v) {
     const KInstr *i = through_cast(v);
     int64_t c;
-    if (i && i->op == KOP_BITCAST && i->result[0]->type.dtype == DT_U8 && i->arg[0]->def && i->arg[0]->def->op == KOP_XOR) {
+    if (!i || dtype_bits(i->result[0]->type.dtype) != 8)
+        return false;
+    d->op = i->result[0]->type.dtype == DT_I8 ? KOP_DOT_S8 : KOP_DOT;
+    if (i->op == KOP_BITCAST && i->arg[0]->def && i->arg[0]->def->op == KOP_XOR) {
         const KInstr *flip = i->arg[0]->def, *bit = flip->arg[1]->def;
-        if (!bit || bit->op != KOP_CONST || bit->imm.i != INT8_MIN)
+        if (!bit || bit->op != KOP_CONST || (bit->imm.i & 255) != 128)
             return false;
         d->flips = true;
         i = flip->arg[0]->def;
     }
-    if (!i || i->op != KOP_LOAD || i->mem.param->dtype != (d->flips ? DT_I8 : DT_U8))
+    if (!i || i->op != KOP_LOAD)
         return false;
     d->load_x = (KInstr *)i;
     c = kx_coef(i->mem.at, kb_iv(d->loop));
@@ -121,8 +125,24 @@ static KData interleaved(Arena *a, const KData *old, int axis) {
     return (KData){old->bytes, old->rank + 1, dim, stride};
 }
 
+static bool has_least(const KData *data, int axis, int64_t at) {
+    if (axis == data->rank)
+        return ((const int8_t *)data->bytes)[at] == INT8_MIN;
+    for (int64_t i = 0; i < data->dim[axis]; i++)
+        if (has_least(data, axis + 1, at + i * data->stride[axis]))
+            return true;
+    return false;
+}
+
+/* Whether the machine has such a product. */
+static bool suits(const Target *t, const DotLoop *d, const KData *w) {
+    if (t->dot & (DOT_HALVES | (d->op == KOP_DOT ? DOT_U8S8 : DOT_S8S8)))
+        return true;
+    return d->op == KOP_DOT_S8 && t->dot & DOT_NARROW && !has_least(w, 0, 0);
+}
+
 /* Whether every call gives the operand a whole constant of the right form that nothing else reads. */
-static bool may_reorder(const KModule *m, const DotLoop *d) {
+static bool may_reorder(const KModule *m, const Target *t, const DotLoop *d) {
     int w = d->load_w->mem.param->index;
     if (count_loads(d->kernel->body, d->load_w->mem.param) != 1)
         return false;
@@ -131,7 +151,8 @@ static bool may_reorder(const KModule *m, const DotLoop *d) {
         if (c->kernel != d->kernel)
             continue;
         const KBuffer *b = c->arg[w].buffer;
-        if (b->kind != KBUF_CONST || c->arg[w].offset || b->count % (d->depth * d->stride) || depth_axis(&b->data, d->depth, d->stride) < 0)
+        if (b->kind != KBUF_CONST || c->arg[w].offset || b->count % (d->depth * d->stride) || depth_axis(&b->data, d->depth, d->stride) < 0 ||
+            !suits(t, d, &b->data))
             return false;
         for (int j = 0; j < m->calls.len; j++)
             for (int k = 0; k < m->calls.data[j].kernel->params.len; k++)
@@ -174,7 +195,7 @@ static KValue *four_at_once(KBuilder *b, const DotLoop *d, KValue *c, KValue *su
     KValue *w = kb_bitcast(b, kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, c), 4, 1), DT_I32);
     if (d->flips)
         x = kb_binary(b, KOP_XOR, x, kb_int(b, DT_I32, (int32_t)0x80808080));
-    return kb_dot(b, x, w, sum);
+    return kb_dot(b, d->op, x, w, sum);
 }
 
 static KValue *one_after_another(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
@@ -207,15 +228,15 @@ static void rewrite(const DotLoop *d, bool plain) {
     kernel_unlink(old);
 }
 
-void schedule_module_dots(KModule *m, const Target *t) {
+void schedule_module_dots(KModule *m, const Target *t, bool plain) {
     DotLoops all = {0};
     for (int i = 0; t->dot && i < m->kernels.len; i++)
         collect(m->arena, m->kernels.data[i], m->kernels.data[i]->body, &all);
     for (int i = 0; i < all.len; i++) {
-        if (!may_reorder(m, &all.data[i]))
+        if (!may_reorder(m, t, &all.data[i]))
             continue;
         reorder(m, &all.data[i]);
-        rewrite(&all.data[i], !t->vector_bits);
+        rewrite(&all.data[i], plain);
     }
     for (int i = 0; i < all.len; i++)
         if (!i || all.data[i].kernel != all.data[i - 1].kernel)

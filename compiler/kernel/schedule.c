@@ -298,7 +298,18 @@ typedef struct Tile {
     int vectors, rows; /* accumulators: vectors x rows */
 } Tile;
 
-static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried) {
+static bool has_dot(const KBlock *b) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        if (i->op == KOP_DOT || i->op == KOP_DOT_S8)
+            return true;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n] && has_dot(i->block[n]))
+                return true;
+    }
+    return false;
+}
+
+static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool halves) {
     carried = carried < 1 ? 1 : carried;
     if (s->lanes == 1)
         return (Tile){4, rows && carried == 1 && s->registers >= 16 ? 2 : 1};
@@ -308,11 +319,13 @@ static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried) {
     int vectors = many ? 4 : 2;
     if (carried > 1)
         return (Tile){vectors, 1};
-    return (Tile){vectors, 6};
+    /* Bytes that become halves take two registers for each vector of the constant, and two more. */
+    return (Tile){vectors, halves ? (many ? 5 : 4) : 6};
 }
 
-static Tile largest_tile(const Schedule *s, bool rows, int carried) {
-    Tile t = largest_tile_by_rule(s, rows, carried);
+static Tile largest_tile(const Schedule *s, bool rows, const KBlock *body) {
+    bool halves = s->target->dot & DOT_HALVES && has_dot(body);
+    Tile t = largest_tile_by_rule(s, rows, accumulators(body), halves);
     if (s->choice.vectors)
         t.vectors = s->choice.vectors;
     if (s->choice.rows && rows)
@@ -420,7 +433,7 @@ static void tile_piece(Schedule *s, KInstr *loop, int depth, int row, Tile t, in
 static void tile_nest(Schedule *s, Nest *nest, int v) {
     int row = row_loop(s, nest, v), depth = nest->n - 1;
     int64_t trips = nest->trips[v], lo, hi;
-    Tile most = largest_tile(s, row >= 0, accumulators(nest->body));
+    Tile most = largest_tile(s, row >= 0, nest->body);
     if (row >= 0 && s->lanes >= 16 && s->registers >= 32 && !s->choice.rows && !s->choice.vectors &&
         accumulators(nest->body) == 1 && rows_slide(nest->body, kb_iv(nest->loop[v]), kb_iv(nest->loop[row]), NULL)) {
         /* Unrolled, the inputs stay in registers beside the accumulators. Fewer registers have no room for both. */

@@ -70,8 +70,8 @@ ScheduleEntry *schedule_find(const ScheduleTable *t, uint64_t kernel); /* NULL w
 /* The entry's place in the order; what there was for the same kernel is replaced. */
 void schedule_put(Arena *a, ScheduleTable *t, ScheduleEntry e);
 
-/* On a module as it was lowered. Without vectors: the same order of constants, and plain sums (dot.c). */
-void schedule_module_dots(KModule *m, const Target *t);
+/* On a module as it was lowered. Plain: the same order of constants, but plain sums (dot.c). */
+void schedule_module_dots(KModule *m, const Target *t, bool plain);
 void schedule_kernel(KKernel *k, const Target *t);
 void schedule_kernel_as(KKernel *k, const Target *t, ScheduleChoice c);
 void schedule_module(KModule *m, const Target *t);

@@ -5,6 +5,15 @@
 
 #include <stdbool.h>
 
+/* What a machine does with the four bytes of one word and those of another: multiplies them pairwise, and adds the products
+ * to 32 bits, in one instruction or a few. Schedules and lowering ask for no more than that. */
+enum {
+    DOT_U8S8 = 1,   /* left ones unsigned, right ones signed */
+    DOT_S8S8 = 2,   /* all signed */
+    DOT_HALVES = 4, /* whatever their signs: as twice two halves of 16 bits */
+    DOT_NARROW = 8, /* all signed, and two products must fit 16 bits: none on the right may be -128 */
+};
+
 typedef struct Target {
     const char *name;
     const char *triple, *cpu, *features, *abi; /* for LLVM; "" where none */
@@ -13,7 +22,7 @@ typedef struct Target {
     int vector_registers;
     bool fma;             /* fused multiply-add in hardware for float32 */
     bool float32, float64; /* in hardware */
-    bool dot;             /* x86 VNNI: dot products of four bytes, unsigned times signed, with 512, 256 and 128 bits */
+    unsigned dot;         /* of DOT_… */
     int fma_per_cycle, fma_latency; /* vector instructions issued a cycle; cycles */
     int l1, l2;           /* data caches in bytes; 0: none */
     const char *c_guard;  /* preprocessor condition under which the vector form compiles; "" for plain C99 only */

@@ -122,7 +122,8 @@ static KValue *widened(Lanes *l, const KInstr *i) {
     switch (i->op) {
     case KOP_CALL: return kb_call(&l->b, kernel_func_lanes(l->b.module, i->func, l->n), i->nargs, a);
     case KOP_FMA: return kb_fma(&l->b, a[0], a[1], a[2]);
-    case KOP_DOT: return kb_dot(&l->b, a[0], a[1], a[2]);
+    case KOP_DOT:
+    case KOP_DOT_S8: return kb_dot(&l->b, i->op, a[0], a[1], a[2]);
     case KOP_SELECT: return kb_select(&l->b, a[0], a[1], a[2]);
     case KOP_CAST: return kb_cast(&l->b, a[0], to);
     case KOP_BITCAST: return kb_bitcast(&l->b, a[0], to);

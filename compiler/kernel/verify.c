@@ -251,7 +251,7 @@ static bool check_call(Check *c, const KInstr *i) {
 /* --- loops --- */
 
 static bool accumulates(KOp op) {
-    return op == KOP_ADD || op == KOP_FMA || op == KOP_DOT || op == KOP_MUL || op == KOP_MIN || op == KOP_MAX;
+    return op == KOP_ADD || op == KOP_FMA || op == KOP_DOT || op == KOP_DOT_S8 || op == KOP_MUL || op == KOP_MIN || op == KOP_MAX;
 }
 
 static bool trace_block(Check *c, Chain *chain, const KInstr *loop, const KBlock *b);
@@ -275,7 +275,7 @@ static bool trace_pass(Check *c, Chain *chain, const KInstr *i, const KValue *fr
 }
 
 static bool trace_accumulate(Check *c, Chain *chain, const KInstr *i) {
-    bool product = i->op == KOP_FMA || i->op == KOP_DOT;
+    bool product = i->op == KOP_FMA || i->op == KOP_DOT || i->op == KOP_DOT_S8;
     KOp op = product ? KOP_ADD : i->op;
     int n = 0;
     Chain from = {0};
@@ -439,6 +439,7 @@ static bool check_kind(Check *c, const KInstr *i) {
             return fail(c, i, "the result is no scalar index");
         return check_index(c, i, i->mem.at);
     case KOP_DOT:
+    case KOP_DOT_S8:
         if (i->result[0]->type.dtype != DT_I32 || !arguments_equal(i, 0) || !same_type(i->result[0]->type, i->arg[0]->type))
             return fail(c, i, "the types differ");
         return true;

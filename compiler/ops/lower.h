@@ -8,13 +8,19 @@
 
 #include "ops/op.h"
 
+/* What lowering may know of the machine, and was told. */
+typedef struct LowerOptions {
+    unsigned dot; /* Target.dot: products of bytes take the left operand with the sign that suits it */
+    bool roomy;   /* tables may be larger than the weights that they are made from */
+} LowerOptions;
+
 struct Lower {
     KBuilder b; /* where instructions go */
     KModule *module;
     KKernel *kernel;
     const Graph *graph;
     Arena *arena;
-    bool unsigned_bytes;
+    LowerOptions options;
     struct LowerState *state; /* lower.c's own */
 };
 
@@ -56,8 +62,7 @@ void lower_stage(Lower *l, const Node *n, int i, KParam *p, KIndex origin, const
 /* A constant table made by the compiler (coefficients, trees), count elements of host data, copied. */
 KParam *lower_table(Lower *l, const char *name, DType t, int64_t count, const void *data);
 
-/* Lowers a planned graph (groups, storage and arena offsets set) to a module. Never fails: infer has checked all.
- * unsigned_bytes: products of bytes should take the left operand as unsigned, since the machine multiplies so. */
-KModule *lower_graph(const Graph *g, Arena *a, bool unsigned_bytes);
+/* Lowers a planned graph (groups, storage and arena offsets set) to a module. Never fails: infer has checked all. */
+KModule *lower_graph(const Graph *g, Arena *a, const LowerOptions *o);
 
 #endif

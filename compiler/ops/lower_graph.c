@@ -9,7 +9,7 @@
 
 typedef struct Assembly {
     const Graph *graph;
-    bool unsigned_bytes;
+    LowerOptions options;
     KModule *module;
     Arena *arena;
     KBuffer **buffer; /* by id of the root value */
@@ -235,7 +235,7 @@ static KCall lower_group(Assembly *as, Node *first, Node *last) {
             break;
     }
     KKernel *k = kernel_new(as->module, arena_strdup(as->arena, anchor->op_type));
-    Lower l = {kb_at_end(k, k->body), as->module, k, as->graph, as->arena, as->unsigned_bytes, &state};
+    Lower l = {kb_at_end(k, k->body), as->module, k, as->graph, as->arena, as->options, &state};
     open_strips(&l, as->graph);
     if (anchor->op->lower) {
         anchor->op->lower(&l, anchor);
@@ -373,8 +373,8 @@ static void name_tables(Assembly *as) {
     }
 }
 
-KModule *lower_graph(const Graph *g, Arena *a, bool unsigned_bytes) {
-    Assembly as = {.unsigned_bytes = unsigned_bytes, .graph = g, .module = kernel_module_new(a), .arena = a};
+KModule *lower_graph(const Graph *g, Arena *a, const LowerOptions *o) {
+    Assembly as = {.options = *o, .graph = g, .module = kernel_module_new(a), .arena = a};
     as.buffer = ARENA_ARRAY(a, KBuffer *, g->next_id);
     as.module->model_name = g->name;
     as.module->arena_size = g->arena_size;

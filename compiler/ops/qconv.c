@@ -122,9 +122,9 @@ static bool plan_classes(const Node *n, const Inputs *in, const Window *w, bool 
 
 /* bias - zero point * sum of the weights inside, by class and channel. */
 static KValue *start_from_table(Lower *l, const Node *n, const Inputs *in, const Window *w, const Classes *c, int64_t count, int64_t taps,
-                                bool raised, const KIndex *idx) {
+                                int shift, const KIndex *idx) {
     const Value *k = n->in[in->weight];
-    uint32_t zero = (uint32_t)const_int(n->in[in->zero], 0) + (raised ? 128u : 0);
+    uint32_t zero = (uint32_t)const_int(n->in[in->zero], 0) + (uint32_t)shift;
     int32_t *by_tap = sums_by_tap(l->arena, k, taps), *table = ARENA_ARRAY(l->arena, int32_t, count * k->dim[0]);
     for (int64_t class = 0; class < count; class++)
         for (int64_t o = 0; o < k->dim[0]; o++) {
@@ -143,13 +143,13 @@ typedef struct Operands {
     const Node *n;
     const Inputs *in;
     KValue *zero, *weight_zero;
-    bool raised; /* signed bytes as unsigned ones */
+    bool shifted; /* the input is read with the other sign */
 } Operands;
 
 static KValue *product(Lower *l, const KIndex *at, const KIndex *weight, KValue *sum, const void *data) {
     const Operands *o = data;
     KValue *element = lower_load(l, o->n, 0, at);
-    KValue *x = quant_centred(l, o->raised ? quant_unsigned(l, element) : element, o->zero);
+    KValue *x = quant_centred(l, o->shifted ? quant_shifted(l, element) : element, o->zero);
     KValue *y = quant_centred(l, lower_load(l, o->n, o->in->weight, weight), o->weight_zero);
     return kb_fma(&l->b, x, y, sum);
 }
@@ -164,15 +164,15 @@ static KValue *convolve(Lower *l, const Node *n, const Inputs *in, const KIndex 
     KValue *zero = kb_int(b, DT_I32, 0), *weight_zero = zero, *sum;
     if (!quant_is_zero(n, in->weight_zero))
         weight_zero = quant_param(l, n, in->weight_zero, idx[1], DT_I32);
-    bool raised = l->unsigned_bytes && n->in[0]->dtype == DT_I8 && k->dim[1] % 4 == 0;
-    if ((raised || !quant_is_zero(n, in->zero)) && plan_classes(n, in, &w, l->unsigned_bytes, classes, &count, &taps)) {
-        sum = start_from_table(l, n, in, &w, classes, count, taps, raised, idx);
+    int shift = k->dim[1] % 4 == 0 ? quant_shift(l, n->in[0]->dtype) : 0;
+    if ((shift || !quant_is_zero(n, in->zero)) && plan_classes(n, in, &w, l->options.roomy, classes, &count, &taps)) {
+        sum = start_from_table(l, n, in, &w, classes, count, taps, shift, idx);
     } else {
-        raised = false;
+        shift = 0;
         zero = quant_param(l, n, in->zero, NULL, DT_I32);
         sum = quant_has(n, in->bias) ? lower_load(l, n, in->bias, idx + 1) : kb_int(b, DT_I32, 0);
     }
-    const Operands operands = {n, in, zero, weight_zero, raised};
+    const Operands operands = {n, in, zero, weight_zero, shift != 0};
     return window_convolve(l, &w, (GroupChannels){k->dim[1], k->dim[0] / group}, idx, sum, product, &operands);
 }
 

@@ -96,16 +96,17 @@ static KValue *from_columns(Lower *l, const Node *n, const Inputs *in, int32_t z
 }
 
 /* What the sum starts from; *zero is what remains to be subtracted from each element on the left. */
-static KValue *start(Lower *l, const Node *n, const Inputs *in, const OutputPlace *p, const KIndex *idx, bool *raised, KValue **zero) {
+static KValue *start(Lower *l, const Node *n, const Inputs *in, const OutputPlace *p, const KIndex *idx, int *shift, KValue **zero) {
     KBuilder *b = &l->b;
     const Value *bias = quant_has(n, in->bias) ? n->in[in->bias] : NULL;
     bool by_column = bias && value_is_const(bias) && (value_count(bias) == 1 || bias->dim[bias->rank - 1] == value_count(bias));
-    *raised = l->unsigned_bytes && n->in[0]->dtype == DT_I8 && columns_known(n, in) && one_zero(n, in->zero) && (!bias || by_column);
-    if ((*raised || !quant_is_zero(n, in->zero)) && columns_known(n, in)) {
+    *shift = columns_known(n, in) ? quant_shift(l, n->in[0]->dtype) : 0;
+    if ((*shift || !quant_is_zero(n, in->zero)) && columns_known(n, in)) {
         *zero = kb_int(b, DT_I32, 0);
         if (one_zero(n, in->zero) && (!bias || by_column))
-            return from_columns(l, n, in, (int32_t)const_int(n->in[in->zero], 0) + (*raised ? 128 : 0), bias, p->column);
-        KValue *sum = kb_binary(b, KOP_MUL, from_columns(l, n, in, 1, NULL, p->column), param_at(l, n, in->zero, false, p, DT_I32));
+            return from_columns(l, n, in, (int32_t)const_int(n->in[in->zero], 0) + *shift, bias, p->column);
+        KValue *stored = kb_binary(b, KOP_ADD, param_at(l, n, in->zero, false, p, DT_I32), kb_int(b, DT_I32, *shift));
+        KValue *sum = kb_binary(b, KOP_MUL, from_columns(l, n, in, 1, NULL, p->column), stored);
         return bias ? kb_binary(b, KOP_ADD, sum, lower_load_broadcast(l, n, in->bias, idx)) : sum;
     }
     *zero = param_at(l, n, in->zero, false, p, DT_I32);
@@ -116,8 +117,8 @@ static KValue *multiply(Lower *l, const Node *n, const Inputs *in, const KIndex 
     const Value *x = n->in[0], *y = n->in[in->right];
     OutputPlace p = place_of(n, in, idx);
     KIndex at[GRAPH_MAX_RANK], to[GRAPH_MAX_RANK];
-    bool raised;
-    KValue *zero, *sum = start(l, n, in, &p, idx, &raised, &zero), *right_zero = kb_int(&l->b, DT_I32, 0);
+    int shift;
+    KValue *zero, *sum = start(l, n, in, &p, idx, &shift, &zero), *right_zero = kb_int(&l->b, DT_I32, 0);
     if (!quant_is_zero(n, in->right_zero))
         right_zero = param_at(l, n, in->right_zero, true, &p, DT_I32);
     KInstr *loop = lower_for(l, KLOOP_REDUCE, "k", 0, x->dim[x->rank - (in->transposed ? 2 : 1)], 1, &sum);
@@ -125,7 +126,7 @@ static KValue *multiply(Lower *l, const Node *n, const Inputs *in, const KIndex 
     operand_index(l, x, &p, in->transposed ? k : p.row, in->transposed ? p.row : k, at);
     operand_index(l, y, &p, in->right_transposed ? p.column : k, in->right_transposed ? k : p.column, to);
     KValue *element = lower_load(l, n, 0, at);
-    KValue *left = quant_centred(l, raised ? quant_unsigned(l, element) : element, zero), *right = quant_centred(l, lower_load(l, n, in->right, to), right_zero);
+    KValue *left = quant_centred(l, shift ? quant_shifted(l, element) : element, zero), *right = quant_centred(l, lower_load(l, n, in->right, to), right_zero);
     KValue *next = kb_fma(&l->b, left, right, kb_carried(loop, 0));
     kb_end_for(&l->b, loop, &next);
     return kb_result(loop, 0);

@@ -2,6 +2,7 @@
 /* What operators on quantised elements share. */
 #include "ops/quant.h"
 
+#include "kernel/target.h"
 #include "ops/rules.h"
 
 bool quant_has(const Node *n, int i) { return i >= 0 && i < n->nin && n->in[i]; }
@@ -82,8 +83,17 @@ KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel
     return kb_load(&l->b, lower_table(l, arena_printf(l->arena, "%s_ratio", n->name), DT_F32, count, table), channel);
 }
 
-KValue *quant_unsigned(Lower *l, KValue *element) {
-    return kb_bitcast(&l->b, kb_binary(&l->b, KOP_XOR, element, kb_int(&l->b, DT_I8, INT8_MIN)), DT_U8);
+int quant_shift(const Lower *l, DType t) {
+    unsigned dot = l->options.dot;
+    if (!dot || dot & DOT_HALVES)
+        return 0;
+    return t == DT_I8 && !(dot & (DOT_S8S8 | DOT_NARROW)) ? 128 : t == DT_U8 && !(dot & DOT_U8S8) ? -128 : 0;
+}
+
+KValue *quant_shifted(Lower *l, KValue *element) {
+    DType t = element->type.dtype;
+    KValue *bit = kb_int(&l->b, t, t == DT_I8 ? INT8_MIN : 128);
+    return kb_bitcast(&l->b, kb_binary(&l->b, KOP_XOR, element, bit), t == DT_I8 ? DT_U8 : DT_I8);
 }
 
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero) {

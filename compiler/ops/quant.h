@@ -19,8 +19,10 @@ KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t);
 /* x * w / y of three scales (w or y -1: none), constants, for channel i; and as a value, from a table where they are. */
 float quant_ratio_of(const Node *n, int x, int w, int y, int64_t i);
 KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel);
-/* A signed byte as an unsigned one, 128 more. */
-KValue *quant_unsigned(Lower *l, KValue *element);
+/* Products of bytes with a constant take those on the left with the sign that the machine wants: what that adds to each
+ * (128, -128 or 0), and an element with the other sign. */
+int quant_shift(const Lower *l, DType t);
+KValue *quant_shifted(Lower *l, KValue *element);
 /* (element - zero point) as I32. */
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero);
 /* The least and largest element of an integer type of up to 16 bits. */

@@ -126,7 +126,7 @@ static KModule *lower_cone(Graph *cone) {
     pass_layout(cone, NULL);
     pass_storage(cone);
     pass_plan(cone);
-    return lower_graph(cone, cone->arena, false);
+    return lower_graph(cone, cone->arena, &(LowerOptions){0});
 }
 
 static double work_of(const KModule *m) {

@@ -39,12 +39,14 @@ void pass_pad_channels(Graph *g, const Target *t) {
     enum { INPUT = 0, WEIGHTS = 3, WEIGHTS_ZERO = 5 };
     if (!t || !t->dot)
         return;
+    /* In halves, two products cost one multiplication: where more than half of them would be with zeros, none is saved. */
+    int fewest = t->dot & DOT_HALVES ? 3 : 1;
     for (Node *n = g->first; n; n = n->next) {
         if (!edit_is(n, "QLinearConv") || attr_int(n, "group", 1) != 1)
             continue;
         Value *w = n->in[WEIGHTS];
         int64_t channels = n->in[INPUT]->dim[1], more = (GROUP - channels % GROUP) % GROUP;
-        if (!more || channels > MOST || !value_is_const(w) || w->dtype != DT_I8 || !quant_is_zero(n, WEIGHTS_ZERO))
+        if (!more || channels > MOST || channels < fewest || !value_is_const(w) || w->dtype != DT_I8 || !quant_is_zero(n, WEIGHTS_ZERO))
             continue;
         node_set_input(n, INPUT, padded_input(n, more));
         node_set_input(n, WEIGHTS, padded_weights(w, channels + more));

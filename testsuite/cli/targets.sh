@@ -38,6 +38,7 @@ verify native gcc
 verify x86-64-v3 gcc
 verify x86-64-v4 gcc
 verify rpi4 aarch64-linux-gnu-gcc qemu-aarch64
+verify cortex-a76 aarch64-linux-gnu-gcc qemu-aarch64
 verify riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
 verify cortex-m4 arm-none-eabi-gcc qemu-system-arm
 verify cortex-m55 arm-none-eabi-gcc qemu-system-arm

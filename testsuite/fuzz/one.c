@@ -45,7 +45,7 @@ static bool sound_module(const KModule *m) {
 static bool emits(Diag *d, const Graph *g, const Target *t, Arena *a) {
     EmitOptions o = {.prefix = "net", .header_name = "net.h", .weights_name = "net.weights.bin",
                      .generator = "fuzz", .options = "", .target = t, .threads = 3};
-    KModule *plain = lower_graph(g, a, false), *vector = lower_graph(g, a, false);
+    KModule *plain = lower_graph(g, a, &(LowerOptions){0}), *vector = lower_graph(g, a, &(LowerOptions){0});
     if (!sound_module(plain))
         return false;
     schedule_module(vector, t);

@@ -88,6 +88,7 @@ cross() {
 every_target() {
     cross "$1" x86-64-v4 gcc
     cross "$1" rpi4 aarch64-linux-gnu-gcc qemu-aarch64
+    cross "$1" cortex-a76 aarch64-linux-gnu-gcc qemu-aarch64
     cross "$1" riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
     cross "$1" cortex-m4 arm-none-eabi-gcc qemu-system-arm
     cross "$1" cortex-m55 arm-none-eabi-gcc qemu-system-arm

@@ -114,6 +114,14 @@ static int64_t shifted(DType t, KOp op, int64_t x, int64_t y) {
     return fits ? (int64_t)((uint64_t)x >> y) : 0;
 }
 
+static int64_t dot(KOp op, uint64_t x, uint64_t y, int64_t sum) {
+    for (int k = 0; k < 32; k += 8) {
+        int left = op == KOP_DOT ? (uint8_t)(x >> k) : (int8_t)(x >> k);
+        sum += left * (int8_t)(y >> k);
+    }
+    return sum;
+}
+
 static Number meaning(KOp op, DType t, Number a, Number b, Number c) {
     if (dtype_is_float(t))
         return meaning_float(op, t, a.f, b.f, c.f);
@@ -125,6 +133,8 @@ static Number meaning(KOp op, DType t, Number a, Number b, Number c) {
     case KOP_SUB: r = (int64_t)(p - q); break;
     case KOP_MUL: r = (int64_t)(p * q); break;
     case KOP_FMA: r = (int64_t)(p * q + (uint64_t)c.i); break;
+    case KOP_DOT:
+    case KOP_DOT_S8: r = dot(op, p, q, c.i); break;
     case KOP_DIV:
     case KOP_REM: r = divide(t, op, x, y); break;
     case KOP_MIN: r = less ? x : y; break;
@@ -237,6 +247,8 @@ static KValue *apply(KBuilder *b, KOp op, KValue **x) {
     case KOP_SQRT:
     case KOP_NOT: return kb_unary(b, op, x[0]);
     case KOP_FMA: return kb_fma(b, x[0], x[1], x[2]);
+    case KOP_DOT:
+    case KOP_DOT_S8: return kb_dot(b, op, x[0], x[1], x[2]);
     default: return kb_binary(b, op, x[0], x[1]);
     }
 }
@@ -448,6 +460,22 @@ START_TEST(lanes_reduce) {
     for (int o = 0; o < 4; o++)
         ck_assert_msg(same(t, get(t, out, o), want[o]), "%s %s", kop_info[ops[o]].name, dtype_name(t));
     arena_free(c.arena);
+}
+END_TEST
+
+/* Every byte of the extremes meets every other. */
+START_TEST(dot_products_of_bytes) {
+    static const uint32_t words[] = {0x80808080u, 0x7f7f7f7fu, 0xffffffffu, 0x807f8001u, 0x00ff7f80u, 0x01020304u, 0xfefd0380u, 0};
+    Number value[3][N];
+    for (int k = 0; k < N; k++) {
+        value[0][k].i = (int32_t)words[k / 8];
+        value[1][k].i = (int32_t)words[k % 8];
+        value[2][k].i = k * 100003 - 3000000;
+    }
+    for (int lanes = 1; lanes <= 16; lanes *= 2) {
+        check_op(KOP_DOT, DT_I32, lanes, value);
+        check_op(KOP_DOT_S8, DT_I32, lanes, value);
+    }
 }
 END_TEST
 
@@ -736,6 +764,7 @@ int main(void) {
     tcase_add_loop_test(ops, all_halves, 0, 2);
     tcase_add_loop_test(ops, lanes_move, 0, 5);
     tcase_add_loop_test(ops, lanes_reduce, 0, 4);
+    tcase_add_test(ops, dot_products_of_bytes);
     tcase_add_test(ops, select_and_bitcast);
     tcase_add_test(ops, index_division_is_floor);
     tcase_add_loop_test(ops, control_flow, 0, 2);

@@ -203,7 +203,7 @@ static float **results(Graph *g, const Target *t, bool schedule, const void *con
     pass_layout(g, t);
     pass_storage(g);
     pass_plan(g);
-    KModule *m = lower_graph(g, g->arena, false);
+    KModule *m = lower_graph(g, g->arena, &(LowerOptions){0});
     if (schedule)
         schedule_module(m, t);
     const char *error = kernel_module_verify(m);

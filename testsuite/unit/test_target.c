@@ -62,7 +62,7 @@ START_TEST(shipped_targets_load) {
         ck_assert(!t->vector_bits || t->vector_registers >= 8);
         n++;
     }
-    ck_assert_int_ge(n, 7);
+    ck_assert_int_ge(n, 8);
 }
 END_TEST
 
@@ -78,6 +78,8 @@ START_TEST(fields_arrive) {
     ck_assert_str_eq(t->triple, "thumbv7em-none-eabihf");
     ck_assert_str_eq(load("riscv64-v")->abi, "lp64d");
     ck_assert_str_eq(load("native")->name, "native");
+    ck_assert_uint_eq(load("cortex-a76")->dot, DOT_S8S8);
+    ck_assert_uint_eq(load("generic")->dot, 0);
 }
 END_TEST
 
@@ -126,6 +128,8 @@ static const struct {
     {"{\"base\": \"rpi4\", \"l1\": 1e300}", "\"l1\": 1e+300 is not in the range"},
     {"{\"base\": \"rpi4\", \"l1\": 0.5}", "\"l1\": must be a whole number"},
     {"{\"base\": \"rpi4\", \"fma\": 1}", "\"fma\": must be true or false"},
+    {"{\"base\": \"rpi4\", \"dot\": true}", "\"dot\": must be one of"},
+    {"{\"base\": \"rpi4\", \"dot\": \"u9\"}", "\"dot\": must be one of"},
     {"{\"base\": \"rpi4\", \"cpu\": null}", "\"cpu\": must be a string"},
     {"{\"base\": \"rpi4\", \"cpu\": \"cortex a72\"}", "\"cpu\": must be printable ASCII without spaces"},
     {"{\"base\": \"rpi4\", \"c_guard\": \"1\\n#error\"}", "\"c_guard\": must be one line"},

@@ -243,6 +243,7 @@ static const char *scalar_text(Printer *p, const KInstr *i) {
             return arena_printf(p->arena, "(uint8_t)!%s", operand(p, i, 0));
         return arena_printf(p->arena, "(%s)~%s", dtype_c(t), operand(p, i, 0));
     case KOP_DOT:
+    case KOP_DOT_S8:
     case KOP_ABS:
     case KOP_SQRT: return call_helper(p, kop_info[i->op].name, i, i->result[0]->type, DT_NONE);
     case KOP_SELECT:
@@ -296,9 +297,18 @@ static const char *vector_text(Printer *p, const KInstr *i) {
     return call_helper(p, kop_info[i->op].name, i, t, a.dtype);
 }
 
+/* Four bytes that are read to become a word: plain C has no type for them. */
+static bool is_word(const Printer *p, const KInstr *i) {
+    const KInstr *next = i->next;
+    return i->op == KOP_LOAD && i->result[0]->type.lanes == 4 && i->mem.lane_stride == 1 && dtype_bits(i->mem.param->dtype) == 8 && next &&
+           next->op == KOP_BITCAST && next->arg[0] == i->result[0] && next->result[0]->type.dtype == DT_I32 && p->uses[i->result[0]->id] == 1;
+}
+
 static const char *load_text(Printer *p, const KInstr *i) {
     KType t = i->result[0]->type;
     const char *at = affine_text(p, i->mem.at);
+    if (is_word(p, i))
+        return arena_printf(p->arena, "%s(&%s[%s])", c_helper(p->h, "word", (KType){DT_I32, 1}, t.dtype), i->mem.param->name, at);
     if (t.lanes == 1)
         return arena_printf(p->arena, "%s[%s]", i->mem.param->name, at);
     if (i->mem.lane_stride == 1)
@@ -443,7 +453,9 @@ static void print_block(Printer *p, const KBlock *b) {
         }
         default: {
             const char *s = expression(p, i);
-            if (may_wait(p, i, s))
+            if (i->op == KOP_BITCAST && i->arg[0]->def && is_word(p, i->arg[0]->def))
+                s = text_of(p, i->arg[0]);
+            if (is_word(p, i) || may_wait(p, i, s))
                 set_text(p, i->result[0], s, false);
             else
                 declare(p, i->result[0], s);

@@ -167,24 +167,10 @@ static void scalar_bitcast(Helpers *h, const char *name, DType to, DType from) {
               name, source, dtype_c(to));
 }
 
-/* Dot products of four bytes; x86 has the instruction. */
-static void dot_helper(Helpers *h, const char *name, KType t) {
-    static const char *const form[] = {[4] = "_mm_dpbusd_epi32", [8] = "_mm256_dpbusd_epi32", [16] = "_mm512_dpbusd_epi32"};
-    static const char *const wide[] = {[4] = "__m128i", [8] = "__m256i", [16] = "__m512i"};
-    const char *v = c_type(h, t), *x = t.lanes == 1 ? "" : "[i]";
-    bool intrinsic = t.lanes == 4 || t.lanes == 8 || t.lanes == 16;
-    sb_printf(&h->text, "static MLCC_INLINE %s %s(%s x, %s y, %s z) {\n", v, name, v, v, v);
-    if (intrinsic)
-        sb_printf(&h->text, "#if defined(__AVX512VNNI__) && defined(__AVX512VL__)\n    return (%s)%s((%s)z, (%s)x, (%s)y);\n#else\n", v,
-                  form[t.lanes], wide[t.lanes], wide[t.lanes], wide[t.lanes]);
-    const char *indent = t.lanes == 1 ? "    " : "        ";
-    if (t.lanes > 1)
-        sb_printf(&h->text, "    for (int i = 0; i < %d; i++)\n", t.lanes);
-    sb_printf(&h->text, "%sfor (int k = 0; k < 32; k += 8)\n", indent);
-    sb_printf(&h->text,
-              "%s    z%s = (int32_t)((uint32_t)z%s + (uint32_t)((int32_t)((uint32_t)x%s >> k & 255u) * (int8_t)((uint32_t)y%s >> k & 255u)));\n",
-              indent, x, x, x, x);
-    sb_printf(&h->text, "    return z;\n%s}\n", intrinsic ? "#endif\n" : "");
+/* Four bytes as they lie in memory. */
+static void word_helper(Helpers *h, const char *name, DType from) {
+    sb_printf(&h->text, "static MLCC_INLINE int32_t %s(const %s *p) {\n    int32_t x;\n    memcpy(&x, p, sizeof x);\n    return x;\n}\n", name,
+              dtype_c(from));
 }
 
 /* Correctly rounded square root: the instruction where there is one, else digit by digit. */
@@ -522,12 +508,14 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
     const char *name = arena_printf(h->arena, "%s_%s", family, name_of(h->arena, t));
     if (counted)
         name = arena_printf(h->arena, "%s_%d", name, (int)from);
-    else if (one_of(family, "cast bitcast"))
+    else if (one_of(family, "cast bitcast word"))
         name = arena_printf(h->arena, "%s_%s", name, dtype_name(from));
     if (!first_time(h, name))
         return name;
-    if (!strcmp(family, "dot"))
-        dot_helper(h, name, t);
+    if (one_of(family, "dot dot_s8"))
+        c_dot_helper(h, name, t, !strcmp(family, "dot_s8"));
+    else if (!strcmp(family, "word"))
+        word_helper(h, name, from);
     else if (t.lanes == 1)
         scalar_helper(h, family, name, t, from);
     else

@@ -10,6 +10,7 @@
  * its types: "div_i32", "splat_f32x16". */
 typedef struct Helpers {
     Arena *arena;
+    const Target *target;
     StrMap seen;
     StrBuf types, text;
 } Helpers;
@@ -18,6 +19,8 @@ typedef struct Helpers {
 const char *c_type(Helpers *h, KType t);
 /* Requires a helper of a family for these types and returns its name. */
 const char *c_helper(Helpers *h, const char *family, KType t, DType from);
+/* Prints the helper of a dot product, on the bytes of words (dot.c). */
+void c_dot_helper(Helpers *h, const char *name, KType t, bool sign);
 /* Requires a memory type for unaligned vectors: "f32x16_u". */
 const char *c_memory_type(Helpers *h, KType t);
 

@@ -28,6 +28,8 @@ static const char preamble[] =
     "#include <arm_mve.h>\n"
     "#elif defined(__ARM_NEON)\n"
     "#include <arm_neon.h>\n"
+    "#elif defined(__wasm_simd128__)\n"
+    "#include <wasm_simd128.h>\n"
     "#endif\n\n";
 
 static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
@@ -69,7 +71,7 @@ static void print_weights(FILE *f, const KModule *m, const EmitOptions *o) {
 /* --- kernels --- */
 
 static void print_kernels(FILE *f, Arena *a, const KModule *m, const EmitOptions *o) {
-    Helpers h = {.arena = a};
+    Helpers h = {.arena = a, .target = o->target};
     StrBuf body = {0};
     for (int i = 0; i < m->funcs.len; i++)
         c_print_func(&h, &body, o->prefix, m->funcs.data[i]);

@@ -122,29 +122,6 @@ static LLVMValueRef multiply_add(const Unit *u, DType t, LLVMValueRef *x) {
     return build_binary(u, KOP_ADD, t, build_binary(u, KOP_MUL, t, x[0], x[1]), x[2]);
 }
 
-/* One byte of each lane, as 32 bits. */
-static LLVMValueRef byte_of(const Unit *u, LLVMValueRef x, int k, bool sign) {
-    LLVMBuilderRef b = u->builder;
-    LLVMTypeRef t = LLVMTypeOf(x);
-    LLVMValueRef top = LLVMBuildShl(b, x, splat_int(t, (uint64_t)(24 - 8 * k)), ""), by = splat_int(t, 24);
-    return sign ? LLVMBuildAShr(b, top, by, "") : LLVMBuildLShr(b, top, by, "");
-}
-
-static LLVMValueRef dot(const Unit *u, LLVMValueRef *x) {
-    LLVMBuilderRef b = u->builder;
-    int lanes = type_lanes(LLVMTypeOf(x[0]));
-    if (u->target->dot && (lanes == 4 || lanes == 8 || lanes == 16)) {
-        const char *name = lanes == 16  ? "llvm.x86.avx512.vpdpbusd.512"
-                           : lanes == 8 ? "llvm.x86.avx512.vpdpbusd.256"
-                                        : "llvm.x86.avx512.vpdpbusd.128";
-        return build_intrinsic(u, name, 0, NULL, 3, (LLVMValueRef[]){x[2], x[0], x[1]});
-    }
-    LLVMValueRef sum = x[2];
-    for (int k = 0; k < 4; k++)
-        sum = LLVMBuildAdd(b, sum, LLVMBuildMul(b, byte_of(u, x[0], k, false), byte_of(u, x[1], k, true), ""), "");
-    return sum;
-}
-
 static LLVMValueRef square_root(Unit *u, DType t, LLVMValueRef x) {
     LLVMTypeRef type = LLVMTypeOf(x);
     if (t == DT_F64 ? u->target->float64 : u->target->float32)
@@ -156,7 +133,8 @@ LLVMValueRef build_arithmetic(Unit *u, const KInstr *i, LLVMValueRef *x) {
     DType t = i->arg[0]->type.dtype;
     switch (i->op) {
     case KOP_FMA: return multiply_add(u, t, x);
-    case KOP_DOT: return dot(u, x);
+    case KOP_DOT: return build_dot(u, false, x);
+    case KOP_DOT_S8: return build_dot(u, true, x);
     case KOP_NEG: return is_float(t) ? LLVMBuildFNeg(u->builder, x[0], "") : LLVMBuildNeg(u->builder, x[0], "");
     case KOP_ABS: return absolute(u, t, x[0]);
     case KOP_SQRT: return square_root(u, t, x[0]);

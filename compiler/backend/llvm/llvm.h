@@ -68,6 +68,10 @@ LLVMValueRef build_convert(const Unit *u, const KInstr *i, LLVMValueRef x);
 LLVMValueRef build_shape(const Unit *u, const KInstr *i, LLVMValueRef *x);
 LLVMValueRef build_splat(const Unit *u, LLVMValueRef x, int lanes);
 
+/* --- dot.c: c plus the products of the bytes of each lane, those of x[0] signed or not --- */
+
+LLVMValueRef build_dot(const Unit *u, bool sign, LLVMValueRef *x);
+
 /* --- sqrt.c: for machines without the instruction --- */
 
 LLVMValueRef build_soft_sqrt(Unit *u, DType t, LLVMValueRef x);

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes an ONNX test case of exact products of bytes, of every sign and with the extremes among them: bytes.py FOLDER"""
+import os
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+random = np.random.default_rng(11)
+nodes, given, constants, results = [], [], [], []
+
+
+def extremes(t, shape, least=None):
+    """Many of the elements are the least or the largest."""
+    info = np.iinfo(t)
+    lo = info.min if least is None else least
+    x = random.integers(lo, info.max + 1, shape)
+    kind = random.integers(0, 4, shape)
+    return np.where(kind == 0, lo, np.where(kind == 1, info.max, x)).astype(t)
+
+
+def tensor(name, x):
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+
+
+def constant(x):
+    name = f"c{len(constants)}"
+    constants.append(numpy_helper.from_array(np.asarray(x), name))
+    return name
+
+
+def add(op, x, w, zero, **attributes):
+    name = f"x{len(given)}"
+    given.append((name, x))
+    result = f"y{len(results)}"
+    results.append(result)
+    nodes.append(helper.make_node(op, [name, constant(w), constant(np.array(zero, x.dtype))], [result], **attributes))
+
+
+def products(t, zero, least):
+    """Depths that are multiples of four or not; outputs that fill vectors or do not."""
+    for rows, depth, columns in ((9, 24, 32), (1, 16, 40), (5, 8, 7), (6, 10, 16)):
+        add("MatMulInteger", extremes(t, (rows, depth)), extremes(np.int8, (depth, columns), least), zero)
+    for channels, outputs, kernel, group in ((8, 16, 3, 1), (3, 12, 3, 1), (16, 36, 1, 1), (1, 8, 3, 1), (24, 24, 3, 24), (16, 16, 5, 16)):
+        shape = (outputs, channels // group, kernel, kernel)
+        add("ConvInteger", extremes(t, (1, channels, 9, 7)), extremes(np.int8, shape, least), zero,
+            group=group, pads=[kernel // 2] * 4, strides=[2, 1] if outputs == 12 else [1, 1])
+
+
+def model(outputs):
+    inputs = [tensor(*g) for g in given]
+    graph = helper.make_graph(nodes, "bytes", inputs, outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def main(folder):
+    products(np.int8, 0, -127)
+    products(np.uint8, 3, -127)
+    products(np.int8, -5, -128)
+    products(np.uint8, 128, -128)
+    anything = [helper.make_tensor_value_info(y, TensorProto.INT32, None) for y in results]
+    want = ReferenceEvaluator(model(anything)).run(None, dict(given))
+    data = os.path.join(folder, "test_data_set_0")
+    os.makedirs(data)
+    onnx.save(model([tensor(y, x) for y, x in zip(results, want)]), os.path.join(folder, "model.onnx"))
+    for kind, tensors in (("input", [x for _, x in given]), ("output", want)):
+        for i, x in enumerate(tensors):
+            with open(os.path.join(data, f"{kind}_{i}.pb"), "wb") as f:
+                f.write(numpy_helper.from_array(x).SerializeToString())
+    with open(os.path.join(folder, "tolerance.txt"), "w") as f:
+        f.write("0 0\n")
+
+
+main(sys.argv[1])

@@ -1,0 +1,38 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Products of bytes are exact on every target, whatever instructions it has for them, by C and as machine code.
+. "$(dirname "$0")/../lib.sh"
+if ! "$PYTHON" -c 'import onnx, numpy' 2>/dev/null; then
+    skip "products of bytes" "$PYTHON has no onnx package (pip install onnx numpy)"
+    finish bytes
+fi
+PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$SRC/testsuite/op/bytes.py" "$work/case" || fail "the case" "bytes.py failed"
+
+verify() {
+    why=$(missing_for "$@")
+    for via in c object; do
+        if [ -n "$why" ]; then
+            skip "products of bytes, $1 by $via" "$why"
+        else
+            case_ok "products of bytes, $1 by $via" timeout 300 "$MLCC" verify -q --target "$1" --via $via "$work/case"
+        fi
+    done
+}
+verify generic "$CC"
+verify native "$CC"
+verify x86-64-v3 gcc
+verify x86-64-v4 gcc
+verify rpi4 aarch64-linux-gnu-gcc qemu-aarch64
+verify cortex-a76 aarch64-linux-gnu-gcc qemu-aarch64
+verify riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
+verify cortex-m4 arm-none-eabi-gcc qemu-system-arm
+verify cortex-m55 arm-none-eabi-gcc qemu-system-arm
+# The form for compilers without the target's vectors shares the constants' order.
+for target in native x86-64-v3; do
+    case_ok "products of bytes, $target without vectors" "$MLCC" verify -q --target $target --cc "$CC -O2" "$work/case"
+done
+# Four bytes times four, both signs, on a 64-bit Arm that has both.
+echo '{"base": "cortex-a76", "cpu": "generic", "features": "+dotprod,+i8mm", "dot": "u8s8+s8s8", "emulator": "qemu-aarch64 -cpu max",
+    "cflags": "-O2 -march=armv8.2-a+dotprod+i8mm -static"}' >"$work/both.json"
+verify "$work/both.json" aarch64-linux-gnu-gcc qemu-aarch64
+finish bytes
