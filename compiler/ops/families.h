@@ -6,6 +6,11 @@
 /* attention.c */
 INFER(infer_attention);
 
+/* contrib.c */
+INFER(infer_qattention);
+INFER(infer_dynamic_quantize_lstm);
+INFER(infer_gather_blocks);
+
 /* conv.c */
 INFER(infer_conv);
 ELEMENT(element_conv);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
 	compiler/ops/attention.c \
+	compiler/ops/contrib.c \
 	compiler/ops/conv.c \
 	compiler/ops/conv_transpose.c \
 	compiler/ops/cumulate.c \

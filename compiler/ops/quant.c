@@ -117,3 +117,14 @@ KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to) {
     KValue *y = kb_bitcast(b, kb_binary(b, KOP_ADD, x, kb_float(b, DT_F32, rounder)), DT_I32);
     return kb_cast(b, kb_binary(b, KOP_ADD, y, kb_binary(b, KOP_SUB, zero, kb_int(b, DT_I32, rounder_bits))), dtype_stored(to));
 }
+
+void quant_dynamic(Lower *l, KValue *least, KValue *most, KValue **scale, KValue **zero) {
+    KBuilder *b = &l->b;
+    KValue *last = kb_float(b, DT_F32, 255), *step = kb_binary(b, KOP_DIV, kb_binary(b, KOP_SUB, most, least), last);
+    /* Zeros only: any scale will do, as long as nothing is divided by zero. */
+    step = kb_select(b, kb_binary(b, KOP_GT, step, kb_float(b, DT_F32, 0)), step, kb_float(b, DT_F32, (double)(1.0f / 255)));
+    KValue *at = kb_math(b, KMATH_ROUND, kb_unary(b, KOP_NEG, kb_binary(b, KOP_DIV, least, step)), NULL);
+    at = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, at, last), kb_float(b, DT_F32, 0));
+    *scale = step;
+    *zero = kb_cast(b, at, DT_I32);
+}

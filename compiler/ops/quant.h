@@ -30,5 +30,7 @@ int64_t quant_least(DType t);
 int64_t quant_most(DType t);
 /* The F32 x rounded half to even, plus the zero point (I32), saturated to a type of up to 16 bits. */
 KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to);
+/* Scale and zero point (I32) of U8 elements for numbers from `least` <= 0 to `most` >= 0. */
+void quant_dynamic(Lower *l, KValue *least, KValue *most, KValue **scale, KValue **zero);
 
 #endif

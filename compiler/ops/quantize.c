@@ -128,15 +128,10 @@ static void range(Lower *l, const Node *n, KValue **bounds) {
 LOWER(lower_dynamic_quantize) {
     const Value *x = n->in[0];
     KBuilder *b = &l->b;
-    KValue *bounds[2], *most = kb_float(b, DT_F32, 255);
+    KValue *bounds[2], *scale, *zero;
     range(l, n, bounds);
-    KValue *scale = kb_binary(b, KOP_DIV, kb_binary(b, KOP_SUB, bounds[1], bounds[0]), most);
-    /* Zeros only: any scale will do, as long as nothing is divided by zero. */
-    scale = kb_select(b, kb_binary(b, KOP_GT, scale, kb_float(b, DT_F32, 0)), scale, kb_float(b, DT_F32, (double)(1.0f / 255)));
-    KValue *zero = kb_math(b, KMATH_ROUND, kb_unary(b, KOP_NEG, kb_binary(b, KOP_DIV, bounds[0], scale)), NULL);
-    zero = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, zero, most), kb_float(b, DT_F32, 0));
+    quant_dynamic(l, bounds[0], bounds[1], &scale, &zero);
     lower_store(l, n, 1, NULL, scale);
-    zero = kb_cast(b, zero, DT_I32);
     lower_store(l, n, 2, NULL, kb_cast(b, zero, DT_U8));
     LoopNest nest = lower_loops(l, x->rank, x->dim, n->out[0]);
     lower_store(l, n, 0, nest.idx, quant_round(l, kb_binary(b, KOP_DIV, lower_load(l, n, 0, nest.idx), scale), zero, DT_U8));

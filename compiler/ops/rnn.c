@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "ops/quant.h"
 #include "ops/rules.h"
 
 enum { MAX_GATES = 4, MAX_FUNCTIONS = 3 };
@@ -230,6 +231,7 @@ typedef struct Step {
     KParam *h, *next; /* the new h is whole before the old one goes */
     KParam *cell;     /* LSTM's c */
     KParam *update, *reset; /* GRU's z, and r * h */
+    KParam *rounded;        /* LSTM's h as bytes stand for it; NULL: as it is */
 } Step;
 
 static KValue *add(const Step *s, KValue *x, KValue *y) { return kb_binary(&s->l->b, KOP_ADD, x, y); }
@@ -347,12 +349,32 @@ static KValue *peep(const Step *s, int block, KIndex j, KValue *sum, KValue *cel
     return has(s->c->n, IN_P) ? add(s, sum, mul(s, unit_of(s, IN_P, block, j), cell)) : sum;
 }
 
+/* com.microsoft.DynamicQuantizeLSTM takes products with bytes, whose scale and zero point follow from the range of h. */
+static KParam *rounded_state(const Step *s) {
+    Lower *l = s->l;
+    KBuilder *b = &l->b;
+    KValue *bounds[2] = {zero(s), zero(s)}, *scale, *offset;
+    KInstr *loop = lower_for(l, KLOOP_REDUCE, "j", 0, s->c->hidden, 2, bounds);
+    KValue *x = kb_load(b, s->h, lower_iv(l, loop));
+    bounds[0] = kb_binary(b, KOP_MIN, x, kb_carried(loop, 0));
+    bounds[1] = kb_binary(b, KOP_MAX, x, kb_carried(loop, 1));
+    kb_end_for(b, loop, bounds);
+    quant_dynamic(l, kb_result(loop, 0), kb_result(loop, 1), &scale, &offset);
+    loop = open_units(s);
+    KIndex j = lower_iv(l, loop);
+    KValue *byte = quant_round(l, kb_binary(b, KOP_DIV, kb_load(b, s->h, j), scale), offset, DT_U8);
+    kb_store(b, s->rounded, j, mul(s, kb_cast(b, quant_centred(l, byte, offset), DT_F32), scale));
+    close_units(s, loop);
+    return s->rounded;
+}
+
 static void lstm_step(const Step *s) {
     KBuilder *b = &s->l->b;
+    KParam *state = s->rounded ? rounded_state(s) : s->h;
     KInstr *loop = open_units(s);
     KIndex j = lower_iv(s->l, loop);
     KValue *sum[4];
-    gate_sums(s, 0, 4, s->h, j, sum);
+    gate_sums(s, 0, 4, state, j, sum);
     KValue *cell = kb_load(b, s->cell, j);
     KValue *in = apply(s, 0, peep(s, 0, j, sum[0], cell)), *keep;
     if (attr_int(s->c->n, "input_forget", 0))
@@ -463,6 +485,8 @@ static void lower_cell(Lower *l, const Node *n, const CellKind *kind, void (*ste
         s.update = lower_scratch(l, c.t, c.hidden);
         s.reset = lower_scratch(l, c.t, c.hidden);
     }
+    if (kind == &lstm && attr_int(n, "quantise_state", 0) && c.t == DT_F32)
+        s.rounded = lower_scratch(l, c.t, c.hidden);
     for (s.direction = 0; s.direction < c.directions; s.direction++) {
         /* The sequences share the state. */
         KInstr *loop = lower_for(l, KLOOP_SERIAL, "n", 0, c.batch, 0, NULL);

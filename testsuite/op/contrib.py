@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators of com.microsoft on quantised elements, of which ONNX has no reference: numpy says what they give."""
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from shapes import OPSET, array, info, quantised, rng
 
@@ -10,14 +10,16 @@ f = np.float32
 
 def case(name, op, inputs, want, constants=(), atol=0.0, **attributes):
     names = [f"x{i}" if x is not None else "" for i, x in enumerate(inputs)]
-    fixed = [numpy_helper.from_array(np.asarray(inputs[i]), names[i]) for i in constants if inputs[i] is not None]
-    want = np.asarray(want)
+    tensors = [(x if isinstance(x, TensorProto) else numpy_helper.from_array(np.asarray(x), names[i])) if x is not None and i in constants else None for i, x in enumerate(inputs)]
+    fixed = [x for x in tensors if x is not None]
+    want = [np.asarray(y) for y in (want if isinstance(want, list) else [want])]
+    outputs = [info(f"y{i}", y) for i, y in enumerate(want)]
     given = [(n, np.asarray(x)) for i, (n, x) in enumerate(zip(names, inputs)) if n and i not in constants]
-    node = helper.make_node(op, names, ["y"], domain="com.microsoft", **attributes)
-    graph = helper.make_graph([node], name, [info(*g) for g in given], [info("y", want)], fixed)
+    node = helper.make_node(op, names, [y.name for y in outputs], domain="com.microsoft", **attributes)
+    graph = helper.make_graph([node], name, [info(*g) for g in given], outputs, fixed)
     domains = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=domains, ir_version=10)
-    return f"contrib_{name}", model, [([x for _, x in given], [want])], 0.0 if atol else 1e-5, atol
+    return f"contrib_{name}", model, [([x for _, x in given], want)], 0.0 if atol else 1e-5, atol
 
 
 def real(x, scale, zero):
@@ -116,8 +118,112 @@ def blocks():
     yield case("matmulnbits_order", "MatMulNBits", [a, pack(w, 4), scales, None, order], want, [1, 2, 4], atol=1e-4, bits=4, block_size=16, K=32, N=6)
 
 
+def attention():
+    for t, masked, past in [(np.uint8, None, 0), (np.int8, "lengths", 0), (np.uint8, "flags", 3), (np.uint8, "pairs", 0)]:
+        batch, places, heads, size, hidden = 2, 5, 2, 4, 6
+        x, w, bias = quantised(t, batch, places, hidden), quantised(np.int8, hidden, 3 * heads * size), array(f, 3 * heads * size)
+        scale, zeros = (0.002 * (1 + rng.random(3 * heads * size))).astype(f), [quantised(t), np.zeros(3 * heads * size, np.int8)]
+        total = (x.astype(np.int32) - np.int32(zeros[0])) @ w.astype(np.int32)
+        parts = (total.astype(f) * (f(0.02) * scale) + bias).reshape(batch, places, 3, heads, size).transpose(2, 0, 3, 1, 4)
+        before = array(f, 2, batch, heads, past, size)
+        k, v = (np.concatenate([b, part], 2) for b, part in zip(before, parts[1:]))
+        score, allowed = parts[0] @ k.swapaxes(-1, -2) / f(np.sqrt(size)), np.ones((batch, 1, places, past + places), bool)
+        mask = {"lengths": np.array([5, 2]), "flags": rng.integers(0, 2, (batch, past + places)), "pairs": rng.integers(0, 2, (batch, places, places))}.get(masked)
+        if masked == "lengths":
+            allowed &= np.arange(places) < mask[:, None, None, None]
+        elif masked:
+            mask[..., 0] = 1
+            allowed &= mask.reshape(batch, 1, -1, past + places) > 0
+        if past:
+            allowed &= np.tri(places, past + places, past, dtype=bool)
+        score = np.where(allowed, score, score - f(10000))
+        e = np.exp(score - score.max(-1, keepdims=True))
+        y = (e / e.sum(-1, keepdims=True) @ v).transpose(0, 2, 1, 3).reshape(batch, places, -1)
+        inputs = [x, w, bias, f(0.02), scale, None if mask is None else mask.astype(np.int32), zeros[0], zeros[1], before if past else None]
+        yield case(f"qattention_{np.dtype(t).name}_{masked}", "QAttention", inputs, [y, np.stack([k, v])] if past else y, [1, 2, 3, 4, 6, 7],
+                   atol=1e-4, num_heads=heads, unidirectional=int(past > 0))
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def dynamic(x):
+    """What is left of numbers as bytes with a scale of their own."""
+    low, high = min(x.min(), f(0)), max(x.max(), f(0))
+    step = (high - low) / f(255) or f(1)
+    zero = np.rint(-low / step)
+    return (np.clip(np.rint(x / step) + zero, 0, 255) - zero) * step
+
+
+def recurrent():
+    for t, channels in [(np.uint8, False), (np.int8, True)]:
+        steps_, size, hidden = 4, 5, 6
+        x, w, r, b = array(f, steps_, 1, size), quantised(t, 1, size, 4 * hidden), quantised(t, 1, hidden, 4 * hidden), array(f, 1, 8 * hidden)
+        few = (1, 4 * hidden) if channels else (1,)
+        params = []
+        for _ in range(2):
+            params += [(0.01 * (1 + rng.random(few))).astype(f), np.zeros(few, t) if channels else quantised(t, 1)]
+        ww, rr = ((m[0].astype(f) - z.astype(f)) * s for m, s, z in ((w, *params[:2]), (r, *params[2:])))
+        h, c, ys = np.zeros(hidden, f), np.zeros(hidden, f), []
+        moved = dynamic(x)[:, 0] @ ww
+        for i in range(steps_):
+            gates = moved[i] + dynamic(h) @ rr + b[0, : 4 * hidden] + b[0, 4 * hidden:]
+            gi, go, gf, gc = np.split(gates, 4)
+            c = sigmoid(gf) * c + sigmoid(gi) * np.tanh(gc)
+            h = (sigmoid(go) * np.tanh(c)).astype(f)
+            ys.append(h)
+        want = [np.array(ys, f).reshape(steps_, 1, 1, hidden), h.reshape(1, 1, hidden), c.astype(f).reshape(1, 1, hidden)]
+        inputs = [x, w, r, b, None, None, None, None, *params]
+        yield case(f"lstm_{np.dtype(t).name}", "DynamicQuantizeLSTM", inputs, want, [1, 2, 3, 8, 9, 10, 11], atol=1e-5, hidden_size=hidden)
+
+
+def gathers():
+    for kind in ("INT4", "UINT4"):
+        low = -8 if kind == "INT4" else 0
+        data, zero = rng.integers(low, low + 16, (7, 24)), rng.integers(low, low + 16, (7, 2))
+        scale, places = np.abs(array(f, 7, 2)) + f(0.1), rng.integers(0, 7, (2, 3))
+        want = ((data - np.repeat(zero, 16, 1)[:, :24]).astype(f) * np.repeat(scale, 16, 1)[:, :24])[places]
+        tensors = [helper.make_tensor(n, getattr(TensorProto, kind), x.shape, x.ravel().tolist()) for n, x in (("x0", data), ("x3", zero))]
+        yield case(f"gather_{kind}", "GatherBlockQuantized", [tensors[0], places, scale, tensors[1]], want, [0, 2, 3], block_size=16, gather_axis=0, quantize_axis=1)
+
+
 def cases():
     for t in (np.int8, np.uint8):
         yield from elements(t)
         yield from products(t)
     yield from blocks()
+    yield from attention()
+    yield from recurrent()
+    yield from gathers()
+
+
+def runtime():
+    """onnxruntime, or None: most people have none."""
+    try:
+        import onnxruntime  # pylint: disable=import-outside-toplevel
+    except ImportError:
+        return None
+    onnxruntime.set_default_logger_severity(4)
+    return onnxruntime
+
+
+def against_runtime(ort, rows):
+    """name -> what differs between the expected outputs and those of onnxruntime, None where nothing does."""
+    results = {}
+    for name, model, ((inputs, want),), rtol, atol in rows:
+        names = [i.name for i in model.graph.input]
+        try:
+            session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+            got = session.run(None, dict(zip(names, inputs)))
+        except Exception as e:  # pylint: disable=broad-exception-caught
+            results[name] = "" if "NOT_IMPLEMENTED" in str(e) else str(e).splitlines()[0][:200]
+            continue
+        far = [i for i, (x, y) in enumerate(zip(got, want)) if not np.allclose(x.astype(np.float64), y.astype(np.float64), max(rtol, 1e-5), max(atol, 1e-5))]
+        results[name] = f"onnxruntime gives another output {far[0]}" if far else None
+    return results
+
+
+if __name__ == "__main__":
+    for case_name, why in against_runtime(runtime(), cases()).items():
+        print(case_name, "same" if why is None else why or "not in onnxruntime")
