@@ -11,6 +11,7 @@ enum {
     DEEPEST = 16,
     LARGEST_BORDER_SCAN = 8192,
     UNROLLED_INSTRUCTIONS = 200,
+    LONG_CHAIN = 16, /* instructions between two additions to an accumulator: it does not wait */
 };
 
 typedef struct Schedule {
@@ -470,13 +471,10 @@ static void tile_nest(Schedule *s, Nest *nest, int v) {
 
 /* --- nests that do not reduce --- */
 
-static void stream_nest(Schedule *s, Nest *nest, int v) {
-    int64_t lo, hi, trips = nest->trips[v];
-    if (s->lanes == 1)
-        return;
-    KInstr *loop;
-    sink(s, nest->loop[v], nest->n - 1 - v, &loop);
-    kloop_bounds(loop, &lo, &hi, NULL);
+/* The vector loop, innermost in its nest. */
+static void stream_lanes(Schedule *s, KInstr *loop) {
+    int64_t lo, hi, trips;
+    kloop_bounds(loop, &lo, &hi, &trips);
     int size = count_instrs(loop->block[0]);
     int64_t lanes = s->lanes, together = size <= 8 ? 4 : size <= 24 ? 2 : 1;
     if (s->choice.together)
@@ -502,6 +500,72 @@ static void stream_nest(Schedule *s, Nest *nest, int v) {
     }
 }
 
+/* The loop along which loads are contiguous that walk across lanes; -1: none. */
+static int across_loop(const Schedule *s, const Nest *nest, int v) {
+    for (int d = 0; d < nest->n; d++) {
+        bool across = false;
+        for (const KInstr *i = nest->body->first; i; i = i->next) {
+            int64_t along = i->op == KOP_LOAD ? kx_coef(i->mem.at, kb_iv(nest->loop[v])) : 0;
+            across = across || (along && along != 1 && kx_coef(i->mem.at, kb_iv(nest->loop[d])) == 1);
+        }
+        if (d != v && across && nest->trips[d] >= s->lanes && nest->trips[v] >= s->lanes)
+            return d;
+    }
+    return -1;
+}
+
+/* Blocks of as many iterations as there are lanes of both loops: what is read across lanes is read whole. `across` has the
+ * vector loop right inside. */
+static void transpose_nest(Schedule *s, KInstr *across) {
+    int64_t lo, hi, trips, covered;
+    KInstr *outer, *inner, *none, *v, *rest = NULL;
+    kloop_bounds(across, &lo, &hi, &trips);
+    covered = trips / s->lanes * s->lanes;
+    if (covered < trips && !schedule_cut(s->k, across, lo + covered, &rest))
+        return;
+    if (rest)
+        stream_lanes(s, schedule_inner(rest));
+    if (!schedule_split(s->k, across, s->lanes, &outer, &inner, &none) || !schedule_interchange(s->k, inner, &v))
+        return;
+    kloop_bounds(v, &lo, &hi, &trips);
+    covered = trips / s->lanes * s->lanes;
+    rest = NULL;
+    if (covered < trips && !schedule_cut(s->k, v, lo + covered, &rest))
+        return;
+    if (rest && schedule_interchange(s->k, rest, &rest))
+        stream_lanes(s, schedule_inner(rest));
+    if (!schedule_split(s->k, v, s->lanes, &outer, &v, &none) || !schedule_interchange(s->k, v, &inner))
+        return;
+    widen(s, schedule_inner(inner), s->lanes);
+    schedule_jam(s->k, inner);
+}
+
+static KInstr *nth_inside(KInstr *loop, int n) {
+    while (n-- > 0)
+        loop = schedule_inner(loop);
+    return loop;
+}
+
+static void stream_nest(Schedule *s, Nest *nest, int v) {
+    int last = nest->n - 1, across = s->lanes > 1 ? across_loop(s, nest, v) : -1;
+    if (s->lanes == 1)
+        return;
+    KInstr *loop, *outermost = nest->loop[0];
+    if (across >= 0) {
+        KInstr *top = sink(s, nest->loop[across], last - across, &loop);
+        outermost = across ? outermost : top;
+        v -= across < v;
+        loop = nth_inside(outermost, v);
+    } else {
+        loop = nest->loop[v];
+    }
+    sink(s, loop, last - v, &loop);
+    if (across >= 0)
+        transpose_nest(s, loop->parent->parent);
+    else
+        stream_lanes(s, loop);
+}
+
 /* --- the whole kernel --- */
 
 /* Loops whose accesses run on from one to the next become one. */
@@ -521,11 +585,12 @@ static void reduce_in_lanes(Schedule *s, KInstr *loop) {
     Accesses a = {0};
     int64_t lo, hi, trips;
     count_accesses(loop->block[0], kb_iv(loop), &a);
-    if (has_loop(loop->block[0]) || !a.unit_loads || a.unit_loads + a.fixed_loads < a.loads || loop->step != 1)
+    bool stores_along = a.stores && a.unit_stores == a.stores, reads_along = a.unit_loads && a.unit_loads + a.fixed_loads == a.loads;
+    if (has_loop(loop->block[0]) || !(a.stores ? stores_along : reads_along) || loop->step != 1)
         return;
-    int lanes = s->lanes;
+    int lanes = s->lanes, most = count_instrs(loop->block[0]) > LONG_CHAIN ? 1 : 4;
     while (loop && lanes > 1 && kloop_bounds(loop, &lo, &hi, &trips)) {
-        int chains = s->choice.chains ? s->choice.chains : 4;
+        int chains = s->choice.chains ? s->choice.chains : most;
         bool few = !s->choice.chains && trips < 8 * lanes; /* then a second loop for the rest costs more than waiting */
         while (chains > 1 && (trips < chains * lanes || (few && trips % (chains * lanes) >= lanes)))
             chains /= 2;
