@@ -256,7 +256,7 @@ INFER(infer_unpacked) {
     Packed p = read_packed(n);
     const Value *x = n->in[0], *s = n->in[1];
     int64_t dim[GRAPH_MAX_RANK], block = attr_int(n, "block_size", 1), each = p.axis < 0 ? 1 : 8 / (p.bits == 2 ? 2 : 4);
-    if (!quant_infer_bytes(n, 0) || !infer_present(n, 1))
+    if (!quant_infer_element(n, 0) || !infer_present(n, 1))
         return false;
     memcpy(dim, x->dim, (size_t)x->rank * sizeof *dim);
     bool fits = block > 0 && s->dtype == DT_F32 && s->rank == x->rank && (!quant_has(n, 2) || (n->in[2]->dtype == x->dtype && value_same_shape(n->in[2], s)));

@@ -185,7 +185,7 @@ static double macs(const Node *n, const Value *k) {
 static bool infer_operands(const Node *n, const Inputs *in, Window *w) {
     int64_t group;
     const Value *k = n->in[in->weight];
-    return quant_infer_bytes(n, 0) && quant_infer_bytes(n, in->weight) && window_conv(n, k, w, &group) &&
+    return (in->bias < 0 ? quant_infer_bytes(n, 0) : quant_infer_element(n, 0)) && quant_infer_bytes(n, in->weight) && window_conv(n, k, w, &group) &&
            quant_infer_param(n, in->zero, n->in[0]->dtype, 0) && quant_infer_param(n, in->weight_zero, k->dtype, k->dim[0]);
 }
 
@@ -209,7 +209,7 @@ INFER(infer_qlinear_conv) {
     int64_t dim[GRAPH_MAX_RANK];
     const Value *k = n->in[3];
     if (!infer_operands(n, &qlinear_inputs, &w) || !quant_infer_param(n, 1, DT_NONE, 0) || !quant_infer_param(n, 4, DT_NONE, k->dim[0]) ||
-        !quant_infer_param(n, 6, DT_NONE, 0) || !quant_infer_bytes(n, 7) || !quant_infer_param(n, 7, n->in[7]->dtype, 0))
+        !quant_infer_param(n, 6, DT_NONE, 0) || !quant_infer_element(n, 7) || !quant_infer_param(n, 7, n->in[7]->dtype, 0))
         return false;
     if (quant_has(n, 8) && (n->in[8]->dtype != DT_I32 || n->in[8]->rank != 1 || n->in[8]->dim[0] != k->dim[0]))
         return infer_error(n, "the bias must have one int32 element for each of %lld output channels", (long long)k->dim[0]);

@@ -9,7 +9,7 @@
 
 /* Inputs x, x + 1 and x + 2 are elements, their scale and zero point. */
 static bool infer_quantised(const Node *n, int x) {
-    return infer_present(n, x) && infer_present(n, x + 1) && quant_infer_bytes(n, x) && quant_infer_param(n, x + 1, DT_NONE, 0) && quant_infer_param(n, x + 2, n->in[x]->dtype, 0);
+    return infer_present(n, x) && infer_present(n, x + 1) && quant_infer_element(n, x) && quant_infer_param(n, x + 1, DT_NONE, 0) && quant_infer_param(n, x + 2, n->in[x]->dtype, 0);
 }
 
 /* Scale and zero point of the output in inputs s and s + 1, which give its type (the first input's where absent). */
@@ -18,7 +18,7 @@ static bool infer_result(const Node *n, int s, DType *t) {
         return false;
     *t = quant_has(n, s + 1) ? n->in[s + 1]->dtype : n->in[0]->dtype;
     return quant_infer_param(n, s, DT_NONE, 0) && quant_infer_param(n, s + 1, *t, 0) &&
-           (!quant_has(n, s + 1) || quant_infer_bytes(n, s + 1));
+           (!quant_has(n, s + 1) || quant_infer_element(n, s + 1));
 }
 
 /* (element - zero point) as F32. */
@@ -52,7 +52,8 @@ ELEMENT(element_qlinear_mul) {
     KBuilder *b = &l->b;
     KValue *x = quant_centred(l, lower_load_broadcast(l, n, 0, idx), quant_param(l, n, 2, NULL, DT_I32));
     KValue *y = quant_centred(l, lower_load_broadcast(l, n, 3, idx), quant_param(l, n, 5, NULL, DT_I32));
-    KValue *product = kb_cast(b, kb_binary(b, KOP_MUL, x, y), DT_F32);
+    bool wide = dtype_size(n->in[0]->dtype) > 1 || dtype_size(n->in[3]->dtype) > 1; /* then their product has up to 32 bits */
+    KValue *product = wide ? kb_binary(b, KOP_MUL, kb_cast(b, x, DT_F32), kb_cast(b, y, DT_F32)) : kb_cast(b, kb_binary(b, KOP_MUL, x, y), DT_F32);
     return rounded(l, n, kb_binary(b, KOP_MUL, product, quant_ratio(l, n, 1, 4, 6, NULL)), 7);
 }
 
@@ -243,7 +244,7 @@ ELEMENT(element_qlinear_mean) {
 INFER(infer_qlinear_concat) {
     int axis, rank = 0;
     int64_t dim[GRAPH_MAX_RANK];
-    if (!quant_infer_bytes(n, 1) || !quant_infer_param(n, 0, DT_NONE, 0) || !quant_infer_param(n, 1, n->in[1]->dtype, 0))
+    if (!quant_infer_element(n, 1) || !quant_infer_param(n, 0, DT_NONE, 0) || !quant_infer_param(n, 1, n->in[1]->dtype, 0))
         return false;
     if (n->nin < 5 || (n->nin - 2) % 3)
         return infer_error(n, "%d inputs; after the first two they come in threes", n->nin);

@@ -136,7 +136,7 @@ static KValue *multiply(Lower *l, const Node *n, const Inputs *in, const KIndex 
 static bool infer_product(Node *n, const Inputs *in, int scale, int right_scale, DType t) {
     const Value *x = n->in[0], *y = n->in[in->right];
     int64_t dim[GRAPH_MAX_RANK];
-    if (!quant_infer_bytes(n, 0) || !quant_infer_bytes(n, in->right))
+    if (!(scale < 0 ? quant_infer_bytes(n, 0) : quant_infer_element(n, 0)) || !quant_infer_bytes(n, in->right))
         return false;
     if (x->rank < 1 || y->rank < 1)
         return infer_error(n, "scalars cannot be multiplied as matrices");
@@ -181,7 +181,7 @@ static KValue *ratio(Lower *l, const Node *n, const OutputPlace *p, int scale, i
 }
 
 static bool infer_output(const Node *n, int scale, int zero) {
-    return quant_infer_bytes(n, zero) && quant_infer_param(n, scale, DT_NONE, 0) && quant_infer_param(n, zero, n->in[zero]->dtype, 0);
+    return quant_infer_element(n, zero) && quant_infer_param(n, scale, DT_NONE, 0) && quant_infer_param(n, zero, n->in[zero]->dtype, 0);
 }
 
 INFER(infer_qlinear_matmul) { return infer_output(n, 6, 7) && infer_product(n, &qlinear_inputs, 1, 4, n->in[7]->dtype); }

@@ -46,7 +46,7 @@ void pass_pad_channels(Graph *g, const Target *t) {
             continue;
         Value *w = n->in[WEIGHTS];
         int64_t channels = n->in[INPUT]->dim[1], more = (GROUP - channels % GROUP) % GROUP;
-        if (!more || channels > MOST || channels < fewest || !value_is_const(w) || w->dtype != DT_I8 || !quant_is_zero(n, WEIGHTS_ZERO))
+        if (!more || channels > MOST || channels < fewest || dtype_size(n->in[INPUT]->dtype) != 1 || !value_is_const(w) || w->dtype != DT_I8 || !quant_is_zero(n, WEIGHTS_ZERO))
             continue;
         node_set_input(n, INPUT, padded_input(n, more));
         node_set_input(n, WEIGHTS, padded_weights(w, channels + more));

@@ -252,7 +252,7 @@ static bool *find_unread(const Pruning *p, const Weights *w) {
 static void find_bounds(Pruning *p, const Node *n) {
     const Value *y = n->out[0];
     Kind kind = kind_of(n);
-    if (kind == OTHER || !is_byte(y->dtype) || !is_byte(n->in[0]->dtype) || y->dim[1] > MOST_CHANNELS || !value_count(y))
+    if (kind == OTHER || !is_byte(y->dtype) || !is_byte(n->in[0]->dtype) || (kind == SUM && !is_byte(n->in[3]->dtype)) || y->dim[1] > MOST_CHANNELS || !value_count(y))
         return;
     Channels *ch = new_channels(p, y);
     bool product = kind == DENSE || kind == DEPTHWISE, padding = product && has_padding(n);

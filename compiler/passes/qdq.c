@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ops/op.h"
+#include "ops/quant.h"
 #include "passes/edit.h"
 #include "passes/fold.h"
 #include "passes/passes.h"
@@ -67,9 +68,37 @@ static bool can_centre(const Quantised *q) {
     return !is_centred(q);
 }
 
-/* Weights with one scale, or one for each index of the given axis. */
-static bool read_weights(Value *v, int axis, Quantised *q) {
-    if (!quantised_read(v, q) || !fold_is_possible(q->x) || (q->axis >= 0 && q->axis != axis))
+/* The largest distance of an element from the zero point. */
+static double widest(const Quantised *x) {
+    int64_t zero = const_int(x->zero, 0), below = zero - quant_least(x->dtype), above = quant_most(x->dtype) - zero;
+    return (double)(below > above ? below : above);
+}
+
+/* The largest sum of magnitudes that the weights of an output channel have without their zero point. */
+static double largest_sum(const Quantised *q, int axis) {
+    const Value *x = q->x;
+    int64_t inner = 1, channels = x->dim[axis], count = value_count(x);
+    double most = 0;
+    if (!value_is_const(x))
+        return 255.0 * (double)count / (double)(channels ? channels : 1);
+    for (int d = axis + 1; d < x->rank; d++)
+        inner *= x->dim[d];
+    double *sum = ARENA_ARRAY(x->graph->arena, double, channels);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t c = i / inner % channels;
+        sum[c] += fabs((double)(const_int(x, i) - const_int(q->zero, value_count(q->zero) > 1 ? c : 0)));
+    }
+    for (int64_t c = 0; c < channels; c++)
+        most = sum[c] > most ? sum[c] : most;
+    return most;
+}
+
+/* Weights with one scale, or one for each index of the given axis, that of output channels. Sums of products with x must fit
+ * into 32 bits; those of bytes do, up to a bias. */
+static bool read_weights(Value *v, int axis, const Quantised *x, Quantised *q) {
+    if (!quantised_read(v, q) || dtype_size(q->dtype) != 1 || !fold_is_possible(q->x) || (q->axis >= 0 && q->axis != axis))
+        return false;
+    if (dtype_size(x->dtype) > 1 && largest_sum(q, axis < 0 ? 1 : axis) * widest(x) > (double)INT32_MAX / 2)
         return false;
     if (can_centre(q))
         centre(q, v->def);
@@ -91,7 +120,8 @@ static Value *integer_bias(Value *bias, const Quantised *x, const Quantised *w, 
     if (!value_is_const(source) || (count != channels && count != 1) || (!dequantised && source->dtype != DT_F32))
         return NULL;
     /* The whole sum must fit, not what it starts from alone. */
-    double most = (double)INT32_MAX - (channels ? (double)value_count(w->x) / (double)channels * 255 * 255 : 0);
+    double products = channels ? (double)value_count(w->x) / (double)channels * 255 * 255 : 0;
+    double most = dtype_size(x->dtype) > 1 ? (double)INT32_MAX / 2 : (double)INT32_MAX - products;
     int32_t *b = ARENA_ARRAY(g->arena, int32_t, channels);
     for (int64_t i = 0; i < channels; i++) {
         int64_t at = count > 1 ? i : 0;
@@ -114,7 +144,7 @@ static Value *integer_bias(Value *bias, const Quantised *x, const Quantised *w, 
 
 static Value *make_conv(Wanted *t, const Node *n) {
     Quantised x, w;
-    if (!edit_is(n, "Conv") || !quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], 0, &w))
+    if (!edit_is(n, "Conv") || !quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], 0, &x, &w))
         return NULL;
     Value *in[] = {x.x, x.scale, x.zero, w.x, w.scale, w.zero, t->to.scale, t->to.zero, NULL};
     bool bias = n->nin > 2 && n->in[2];
@@ -127,7 +157,7 @@ static Value *make_conv(Wanted *t, const Node *n) {
 static Value *make_conv_transpose(Wanted *t, const Node *n) {
     Quantised x, w;
     int64_t group = attr_int(n, "group", 1);
-    if (!edit_is(n, "ConvTranspose") || !quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], group == 1 ? 1 : -1, &w))
+    if (!edit_is(n, "ConvTranspose") || !quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], group == 1 ? 1 : -1, &x, &w))
         return NULL;
     Value *in[] = {x.x, x.scale, x.zero, w.x, w.scale, w.zero, t->to.scale, t->to.zero, NULL};
     bool bias = n->nin > 2 && n->in[2];
@@ -165,7 +195,7 @@ static Value *make_gemm(Wanted *t, const Node *n) {
     Value *c = n->nin > 2 ? n->in[2] : NULL;
     if (!edit_is(n, "Gemm") || attr_int(n, "transA", 0) || attr_float(n, "alpha", 1) != 1 || (c && attr_float(n, "beta", 1) != 1))
         return NULL;
-    if (!quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], transposed ? 0 : 1, &w) ||
+    if (!quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], transposed ? 0 : 1, &x, &w) ||
         (c && value_count(c) != 1 && c->dim[c->rank - 1] != value_count(c)))
         return NULL;
     return make_qgemm(t, n, &x, &w, transposed, c);
@@ -175,9 +205,9 @@ static Value *make_matmul(Wanted *t, const Node *n, Value *bias) {
     Quantised x, y;
     if (!edit_is(n, "MatMul") || !quantised_tensor(n->in[0], &x))
         return NULL;
-    if (n->in[1]->rank == 2 && n->in[0]->rank > 1 && read_weights(n->in[1], 1, &y))
+    if (n->in[1]->rank == 2 && n->in[0]->rank > 1 && read_weights(n->in[1], 1, &x, &y))
         return make_qgemm(t, n, &x, &y, false, bias);
-    if (bias || !quantised_tensor(n->in[1], &y))
+    if (bias || !quantised_tensor(n->in[1], &y) || dtype_size(x.dtype) != 1 || dtype_size(y.dtype) != 1)
         return NULL;
     Value *in[] = {x.x, x.scale, x.zero, y.x, y.scale, y.zero, t->to.scale, t->to.zero};
     return new_node(t, "", "QLinearMatMul", n, 8, in, 0, NULL);
@@ -229,6 +259,8 @@ static Value *make_average(Wanted *t, const Node *n) {
     bool local = edit_is(n, "AveragePool"), mean = is_spatial_mean(n);
     if ((!local && !mean && !edit_is(n, "GlobalAveragePool")) || !quantised_tensor(n->in[0], &x))
         return NULL;
+    if (dtype_size(x.dtype) > 1 && (double)value_count(x.x) * widest(&x) > (double)INT32_MAX * (double)(x.x->dim[0] * x.x->dim[1]))
+        return NULL;
     Value *in[] = {x.x, x.scale, x.zero, t->to.scale, t->to.zero};
     if (local)
         return new_node(t, "com.microsoft", "QLinearAveragePool", n, 5, in, n->nattrs, n->attr);
@@ -250,7 +282,7 @@ static Value *make_mean(Wanted *t, const Node *n) {
     int64_t count = value_count(x.x) / value_count(n->out[0]), given = axes ? value_count(axes) : 0, *list = ARENA_ARRAY(n->graph->arena, int64_t, given);
     for (int64_t i = 0; i < given; i++)
         list[i] = const_int(axes, i);
-    if (!count || count > INT32_MAX / 256)
+    if (!count || (double)count * widest(&x) > (double)INT32_MAX)
         return NULL;
     float scale = (float)const_float(x.scale, 0) * (float)count;
     Value *in[] = {x.x, sum ? graph_const_float(n->graph, "scale", scale) : x.scale, x.zero, t->to.scale, t->to.zero};
@@ -339,6 +371,8 @@ static Value *make_table(Wanted *t, Value *v) {
         return NULL;
     if (v == source && quantised_alike(&x, &t->to))
         return x.x;
+    if (dtype_size(x.dtype) != 1)
+        return NULL;
     const Node *q = t->before;
     Value *in[] = {all_bytes(q->graph, x.dtype), x.scale, x.zero};
     Value *y = apply_function(t, v, source, edit_node(t->before, "DequantizeLinear", q, 3, in)->out[0]);
@@ -350,7 +384,7 @@ static Value *make_table(Wanted *t, Value *v) {
 /* Functions that come as operators on 8 bits; a few elements are computed as they are. */
 static bool tabulate(Node *n) {
     if (strcmp(n->domain, "com.microsoft") || (strcmp(n->op_type, "QLinearSigmoid") && strcmp(n->op_type, "QLinearLeakyRelu")) ||
-        value_count(n->in[0]) <= 256 || fold_is_possible(n->in[0]))
+        value_count(n->in[0]) <= 256 || dtype_size(n->in[0]->dtype) != 1 || fold_is_possible(n->in[0]))
         return false;
     Value **in = ARENA_ARRAY(n->graph->arena, Value *, n->nin);
     for (int i = 1; i < n->nin; i++) {
@@ -477,7 +511,7 @@ static const char *why_float(const Node *n) {
         Value *v = n->in[i];
         if (!v || value_is_const(v) || !dtype_is_float(v->dtype) || quantised_tensor(v, &q) || (i && quantised_read(v, &q)))
             continue;
-        return arena_printf(a, "input %d (\"%s\") is not of 8 bits with one scale and zero point", i, v->name);
+        return arena_printf(a, "input %d (\"%s\") is not of 8 or 16 bits with one scale and zero point", i, v->name);
     }
     const Node *m = value_only_user(n->out[0]);
     while (m && (edit_is(m, "Relu") || edit_is(m, "Clip")))
@@ -485,7 +519,13 @@ static const char *why_float(const Node *n) {
     if (!m || !edit_is(m, "QuantizeLinear"))
         return "no QuantizeLinear takes its output alone";
     if (!quantised_by((Node *)m, &q))
-        return "its output is not quantised to 8 bits with one scale and zero point";
+        return "its output is not quantised to 8 or 16 bits with one scale and zero point";
+    if (!n->op->macs)
+        return "mlcc has no form of it on integers: it computes in registers, from bytes to bytes";
+    if (n->nin > 1 && quantised_read(n->in[1], &q) && dtype_size(q.dtype) > 1)
+        return "its weights have more than 8 bits";
+    if (quantised_read(n->in[0], &q) && dtype_size(q.dtype) > 1)
+        return "sums of products with elements of 16 bits may not fit into 32 bits";
     return "mlcc has no form of it on integers, or not with these weights and attributes";
 }
 

@@ -5,9 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "ops/quant.h"
 #include "passes/edit.h"
 
-static bool is_byte(DType t) { return t == DT_I8 || t == DT_U8; }
+static bool is_element(DType t) { return dtype_is_integer(t) && dtype_size(t) <= 2; }
 
 Value *quantised_const(Graph *g, const char *name, DType t, int64_t x) {
     int32_t wide = (int32_t)x; /* little endian: its first byte is the byte */
@@ -48,7 +49,7 @@ static void need_zero(Graph *g, Quantised *q) {
 
 bool quantised_read(Value *v, Quantised *q) {
     if (!v || v->kind != VALUE_NODE || !edit_is(v->def, "DequantizeLinear") || v->dtype != DT_F32 ||
-        !is_byte(dtype_stored(v->def->in[0]->dtype)))
+        !is_element(dtype_stored(v->def->in[0]->dtype)))
         return false;
     Node *n = v->def;
     q->x = n->in[0];
@@ -59,11 +60,11 @@ bool quantised_read(Value *v, Quantised *q) {
 }
 
 bool quantised_tensor(Value *v, Quantised *q) {
-    return quantised_read(v, q) && is_byte(q->dtype) && q->axis < 0 && const_float(q->scale, 0) > 0;
+    return quantised_read(v, q) && dtype_width(q->dtype) >= 8 && q->axis < 0 && const_float(q->scale, 0) > 0;
 }
 
 bool quantised_by(Node *n, Quantised *q) {
-    if (!edit_is(n, "QuantizeLinear") || n->in[0]->dtype != DT_F32 || !is_byte(n->out[0]->dtype))
+    if (!edit_is(n, "QuantizeLinear") || n->in[0]->dtype != DT_F32 || !is_element(n->out[0]->dtype) || dtype_width(n->out[0]->dtype) < 8)
         return false;
     q->x = n->out[0];
     if (!read_params(n, n->out[0]->dtype, q) || q->axis >= 0 || !(const_float(q->scale, 0) > 0))
@@ -77,7 +78,7 @@ bool quantised_alike(const Quantised *p, const Quantised *q) {
 }
 
 int64_t quantised_number(const Quantised *q, double x) {
-    double least = q->dtype == DT_I8 ? -128 : 0, most = q->dtype == DT_I8 ? 127 : 255;
+    double least = (double)quant_least(q->dtype), most = (double)quant_most(q->dtype);
     double y = nearbyint((double)((float)x / (float)const_float(q->scale, 0))) + (double)const_int(q->zero, 0);
     return y < least || isnan(y) ? (int64_t)least : y > most ? (int64_t)most : (int64_t)y;
 }

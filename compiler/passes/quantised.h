@@ -5,7 +5,7 @@
 
 #include "graph/graph.h"
 
-/* Elements of at most 8 bits that stand for (element - zero) * scale. All but x are constants; without a zero point, zero is a
+/* Elements of at most 16 bits that stand for (element - zero) * scale. All but x are constants; without a zero point, zero is a
  * constant 0. */
 typedef struct Quantised {
     Value *x, *scale, *zero;
@@ -15,14 +15,14 @@ typedef struct Quantised {
 
 /* v is the float32 output of a DequantizeLinear of such elements. */
 bool quantised_read(Value *v, Quantised *q);
-/* The same with 8 bits, and one scale and zero point for all elements. */
+/* The same with 8 or 16 bits, and one scale and zero point for all elements. */
 bool quantised_tensor(Value *v, Quantised *q);
-/* What a QuantizeLinear of float32 to 8-bit elements with one scale makes of its input; x is its output. */
+/* What a QuantizeLinear of float32 to 8-bit or 16-bit elements with one scale makes of its input; x is its output. */
 bool quantised_by(Node *n, Quantised *q);
 bool quantised_alike(const Quantised *p, const Quantised *q);
 /* The element that a number becomes: rounded, within the type's range. */
 int64_t quantised_number(const Quantised *q, double x);
-/* A constant scalar of an 8-bit or 32-bit integer type. */
+/* A constant scalar of an integer type of 8 to 32 bits. */
 Value *quantised_const(Graph *g, const char *name, DType t, int64_t x);
 
 #endif

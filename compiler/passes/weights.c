@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights that the model has in 2, 4 or 8 bits stay so where float operators take them: a DequantizeLinear of constants is not
- * computed when compiling, which would make 4 to 16 times as many bytes of it, but where the numbers are used. The same with a
+/* Weights that the model has in 2 to 16 bits stay so where float operators take them: a DequantizeLinear of constants is not
+ * computed when compiling, which would make 2 to 16 times as many bytes of it, but where the numbers are used. The same with a
  * Cast of 16-bit floating numbers, on request: that saves half the bytes, and the conversion may take longer than it is worth. */
 #include <string.h>
 
@@ -33,7 +33,7 @@ static bool read_weights(Value *v, Weights *w, bool *failed) {
         return false;
     w->turned = through_transpose(&v);
     const Node *d = v->kind == VALUE_NODE ? v->def : NULL;
-    if (!d || !edit_is(d, "DequantizeLinear") || d->in[1]->dtype != DT_F32 || dtype_size(d->in[0]->dtype) != 1 || !fold_is_possible(d->in[0]) ||
+    if (!d || !edit_is(d, "DequantizeLinear") || d->in[1]->dtype != DT_F32 || !dtype_is_integer(d->in[0]->dtype) || dtype_size(d->in[0]->dtype) > 2 || !fold_is_possible(d->in[0]) ||
         !value_is_const(d->in[1]) || (d->nin > 2 && d->in[2] && !value_is_const(d->in[2])))
         return false;
     w->d = d;
@@ -124,7 +124,7 @@ static Value *spread_scales(const Weights *w, const Matrix *m, const Packing *p)
 static bool read_matrix(const Node *n, const Weights *w, Matrix *m) {
     bool gemm = edit_is(n, "Gemm"), flip = w->turned ^ (gemm && attr_int(n, "transB", 0) != 0);
     const Value *x = w->x, *c = n->nin > 2 ? n->in[2] : NULL;
-    if ((!gemm && !edit_is(n, "MatMul")) || x->rank != 2 || !value_count(x))
+    if ((!gemm && !edit_is(n, "MatMul")) || x->rank != 2 || !value_count(x) || dtype_size(x->dtype) != 1)
         return false;
     *m = (Matrix){x->dim[flip], x->dim[!flip], {flip ? 1 : x->dim[1], flip ? x->dim[1] : 1}, flip};
     if (gemm && (attr_int(n, "transA", 0) || attr_float(n, "alpha", 1) != 1 || (c && (attr_float(n, "beta", 1) != 1 || c->rank != 1 || c->dim[0] != m->n))))
@@ -214,10 +214,12 @@ static Value *zero_of(const Weights *w) {
     int64_t offset = offset_of(w->x->dtype);
     if (w->zero)
         return value_count(w->zero) == value_count(w->scale) ? with_rank(w, w->zero) : NULL;
-    uint8_t *bytes = ARENA_ARRAY(w->x->graph->arena, uint8_t, value_count(w->scale));
-    memset(bytes, (int)offset, (size_t)value_count(w->scale));
+    DType t = dtype_width(w->x->dtype) < 8 ? DT_U8 : w->x->dtype;
     const Value *scale = with_rank(w, w->scale);
-    return bytes_const(w, "zeros", w->x->dtype == DT_I8 ? DT_I8 : DT_U8, scale->rank, scale->dim, bytes, value_count(scale));
+    int64_t count = value_count(scale) * dtype_size(t);
+    uint8_t *bytes = ARENA_ARRAY(w->x->graph->arena, uint8_t, count);
+    memset(bytes, (int)offset, (size_t)count); /* which only elements of less than 8 bits have */
+    return bytes_const(w, "zeros", t, scale->rank, scale->dim, bytes, count);
 }
 
 static bool keep_packed(Node *n, int input, const Weights *w) {

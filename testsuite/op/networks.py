@@ -12,6 +12,11 @@ from shapes import OPSET, array, i64, info, quantised, rng
 f = np.float32
 
 
+def step_of(t, scale):
+    """The scale with which elements of type t reach as far as bytes do with the one given."""
+    return scale / 256 if np.dtype(t).itemsize == 2 else scale
+
+
 class Network:
     def __init__(self, name):
         self.name, self.nodes, self.fixed, self.given = name, [], [], []
@@ -32,7 +37,7 @@ class Network:
     def input(self, x, scale):
         name = f"x{len(self.given)}"
         self.given.append((name, x))
-        return self.dequantised(name, scale, quantised(x.dtype))
+        return self.dequantised(name, step_of(x.dtype, scale), quantised(x.dtype))
 
     def weights(self, shape, channels, axis=0, dead=()):
         scale = (0.01 * (1 + np.arange(channels) / 7)).astype(f)
@@ -54,7 +59,7 @@ class Network:
         return self.node("DequantizeLinear", names[0], self.constant(scale), names[1], axis=axis)
 
     def quantised(self, x, t, scale):
-        return self.node("QuantizeLinear", x, self.constant(f(scale)), self.constant(quantised(t)))
+        return self.node("QuantizeLinear", x, self.constant(f(step_of(t, scale))), self.constant(quantised(t)))
 
     def step(self, x, t, scale):
         """Quantised and back."""
@@ -130,7 +135,7 @@ def registers(t, label):
     parts = [n.node("Where", yes, x, y), n.node("Where", yes, x, x), n.node("PRelu", x, n.constant(array(f, 3, 1)))]
     yield n.case(*(n.quantised(v, t, 0.03) for v in parts))
     n = Network(f"normal_{label}")
-    x = n.input(quantised(t, 2, 4, 6, 5), 0.03)
+    x = n.input(quantised(t, 4, 4, 6, 5), 0.03)  # as many images as channels: the reference's LRN takes one for the other
     factor, offset = n.constant(array(f, 4)), n.constant(array(f, 4))
     parts = [n.node("LayerNormalization", x, n.constant(array(f, 5)), n.constant(array(f, 5))), n.node("InstanceNormalization", x, factor, offset),
              n.node("LogSoftmax", x, axis=1), n.node("LRN", x, size=3), n.node("GroupNormalization", x, factor, offset, num_groups=2),
@@ -208,4 +213,7 @@ def dead(t, label):
 def cases():
     for t in (np.int8, np.uint8):
         for family in (products, functions, registers, more, images, dead):
+            yield from family(t, np.dtype(t).name)
+    for t in (np.int16, np.uint16):
+        for family in (products, functions, registers, more, images):
             yield from family(t, np.dtype(t).name)
