@@ -68,6 +68,8 @@ static const char *option_text(Arena *a, const Compilation *c, const Options *o)
                               o->static_arena ? " --static-arena" : "");
     if (o->fast_math)
         text = arena_printf(a, "%s --math=fast", text);
+    if (o->requant != REQUANT_BY_TARGET)
+        text = arena_printf(a, "%s --requant=%s", text, o->requant == REQUANT_FIXED ? "fixed" : "float");
     if (o->threads > 1)
         text = arena_printf(a, "%s --threads=%d", text, o->threads);
     if (o->tuning)

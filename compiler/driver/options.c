@@ -19,7 +19,7 @@ enum { LEAST_BLOCK = 16, MOST_BLOCK = 1024 };
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
-    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_HALF_WEIGHTS, OPT_MATH, OPT_CALIBRATE,
+    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_HALF_WEIGHTS, OPT_MATH, OPT_REQUANT, OPT_CALIBRATE,
     OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_BLOCK,
     OPT_ROUNDING, OPT_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_DATA, OPT_HELP
 };
@@ -68,6 +68,7 @@ static const struct Row {
     {OPT_SAMPLES, 0, "samples", required_argument, MAKES, "N  take at most N samples (default 512)"},
     {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, MAKES, "X  fail where less remains: of right labels, or an output's cosine"},
     {OPT_MATH, 0, "math", required_argument, TARGETS, "default|fast  fast: larger rounding errors where that saves time"},
+    {OPT_REQUANT, 0, "requant", required_argument, TARGETS, "float|fixed  how sums of bytes become bytes (default: the target's)"},
     {OPT_MIXED, 0, "mixed", no_argument, MAKES, "layers that lose most stay float until the floor holds"},
     {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, TARGETS, "keep channels that change nothing"},
     {OPT_HALF_WEIGHTS, 0, "half-weights", no_argument, TARGETS, "float16 and bfloat16 weights stay so: smaller, maybe slower"},
@@ -188,7 +189,7 @@ static bool set_quantize(Options *o, const char *kind) {
 
 static bool set(Options *o, int id, const char *arg) {
     static const char *const weights[] = {"c", "incbin", "bin", NULL}, *const via[] = {"c", "object", "jit", NULL},
-                      *const math[] = {"default", "fast", NULL};
+                      *const math[] = {"default", "fast", NULL}, *const requants[] = {"float", "fixed", NULL};
     static const char *const methods[] = {"minmax", "percentile", "entropy", "mse", NULL}, *const activations[] = {"uint8", "int8", NULL},
                       *const roundings[] = {"errors", "nearest", NULL};
     int k = 0;
@@ -207,6 +208,11 @@ static bool set(Options *o, int id, const char *arg) {
         if (!choose(arg, math, &k))
             return false;
         o->fast_math = k == 1;
+        break;
+    case OPT_REQUANT:
+        if (!choose(arg, requants, &k))
+            return false;
+        o->requant = k ? REQUANT_FIXED : REQUANT_FLOAT;
         break;
     case OPT_NO_PRUNE_DEAD: o->keep_dead = true; break;
     case OPT_HALF_WEIGHTS: o->half_weights = true; break;

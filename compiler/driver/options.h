@@ -10,6 +10,7 @@
 #include "passes/quantize.h"
 
 typedef enum MainKind { MAIN_NONE, MAIN_HOST, MAIN_EMBEDDED } MainKind;
+typedef enum Requant { REQUANT_BY_TARGET, REQUANT_FLOAT, REQUANT_FIXED } Requant;
 typedef enum VerifyVia { VIA_C, VIA_OBJECT, VIA_JIT } VerifyVia;
 
 typedef enum CalibrationMethod { CALIBRATE_MINMAX, CALIBRATE_PERCENTILE, CALIBRATE_ENTROPY, CALIBRATE_MSE } CalibrationMethod;
@@ -37,6 +38,7 @@ typedef struct Options {
     bool keep_dead;    /* --no-prune-dead */
     bool half_weights; /* --half-weights */
     bool fast_math;    /* --math=fast */
+    Requant requant;
     bool verify_ir;
     bool quiet;
     bool json;           /* check */

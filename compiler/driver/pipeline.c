@@ -32,6 +32,7 @@ bool pipeline_import_bytes(Compilation *c, Diag *d, const Options *o, const char
 bool pipeline_optimize(Compilation *c, const Options *o) {
     c->verify_ir = o->verify_ir;
     c->threads = o->threads;
+    c->requant = o->requant;
     PassOptions passes = {
         .target = c->target,
         .dump_after = o->dump_after,
@@ -71,7 +72,8 @@ static void expect_tuned(Compilation *c, const KModule *m) {
 static bool is_plain(const Compilation *c, const Target *target) { return target->vector_bits < c->target->vector_bits; }
 
 KModule *pipeline_unscheduled(Compilation *c, const Target *target) {
-    LowerOptions o = {.dot = target->dot, .roomy = target->dot && target->l1};
+    bool fixed = c->requant == REQUANT_BY_TARGET ? !target->float32 : c->requant == REQUANT_FIXED;
+    LowerOptions o = {.dot = target->dot, .roomy = target->dot && target->l1, .fixed_point = fixed};
     KModule *m = lower_graph(c->graph, c->arena, &o);
     schedule_module_dots(m, target, is_plain(c, target));
     return m;

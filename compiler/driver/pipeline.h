@@ -17,6 +17,7 @@ typedef struct Compilation {
     ScheduleTable tuning; /* --tuning, for the target */
     bool tuning_warned;
     bool verify_ir;
+    Requant requant;
     int threads; /* kernels are cut into so many parts; 0 or 1: into none */
 } Compilation;
 

@@ -87,6 +87,7 @@ static bool fold_signed(KOp op, DType t, int64_t x, int64_t y, int64_t *z) {
         else
             *z = y == -1 ? (int64_t)(0 - (uint64_t)x) : x / y - (t == DT_INDEX && x % y != 0 && (x < 0) != (y < 0));
         return true;
+    case KOP_MUL_HIGH: *z = (x * y) >> 32; return t == DT_I32;
     case KOP_REM:
         if (y == 0)
             *z = x;

@@ -234,7 +234,10 @@ static void lower_parts(Lower *l, Work *k) {
     GroupChannels channels = {n->in[0]->dim[1] / k->t->group, n->in[in->weight]->dim[1]};
     if (any)
         sum = window_convolve(l, &w, channels, nest.idx, sum, product, k);
-    if (quantised) {
+    KValue *fixed = quantised ? quant_fixed(l, n, 1, &(QuantTerm){sum, 0, 1, 4, idx[1], 1}, 6, y->dtype) : NULL;
+    if (fixed) {
+        sum = fixed;
+    } else if (quantised) {
         sum = kb_binary(b, KOP_MUL, kb_cast(b, sum, DT_F32), quant_ratio(l, n, 1, 4, 6, idx[1]));
         sum = quant_round(l, sum, quant_param(l, n, 7, NULL, DT_I32), y->dtype);
     }

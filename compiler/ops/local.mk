@@ -37,6 +37,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/quant.c \
 	compiler/ops/quant.h \
 	compiler/ops/quantize.c \
+	compiler/ops/requantise.c \
 	compiler/ops/reduce.c \
 	compiler/ops/resize.c \
 	compiler/ops/rnn.c \

@@ -12,6 +12,7 @@
 typedef struct LowerOptions {
     unsigned dot; /* Target.dot: products of bytes take the left operand with the sign that suits it */
     bool roomy;   /* tables may be larger than the weights that they are made from */
+    bool fixed_point; /* products of integers are brought to their output's scale by integers */
 } LowerOptions;
 
 struct Lower {

@@ -218,8 +218,11 @@ INFER(infer_qlinear_conv) {
 }
 
 ELEMENT(element_qlinear_conv) {
-    KValue *sum = kb_cast(&l->b, convolve(l, n, &qlinear_inputs, idx), DT_F32);
-    KValue *y = kb_binary(&l->b, KOP_MUL, sum, quant_ratio(l, n, 1, 4, 6, idx[1]));
+    KValue *sum = convolve(l, n, &qlinear_inputs, idx);
+    KValue *fixed = quant_fixed(l, n, 1, &(QuantTerm){sum, 0, 1, 4, idx[1], 1}, 6, n->out[0]->dtype);
+    if (fixed)
+        return fixed;
+    KValue *y = kb_binary(&l->b, KOP_MUL, kb_cast(&l->b, sum, DT_F32), quant_ratio(l, n, 1, 4, 6, idx[1]));
     return quant_round(l, y, quant_param(l, n, 7, NULL, DT_I32), n->out[0]->dtype);
 }
 

@@ -21,9 +21,16 @@ static bool infer_result(const Node *n, int s, DType *t) {
            (!quant_has(n, s + 1) || quant_infer_element(n, s + 1));
 }
 
+static KValue *centred_integer(Lower *l, KValue *element, const Node *n, int zero) {
+    return quant_centred(l, element, quant_param(l, n, zero, NULL, DT_I32));
+}
+
+/* The largest magnitude of (element - zero point). */
+static double span(const Value *v) { return (double)(quant_most(v->dtype) - quant_least(v->dtype)); }
+
 /* (element - zero point) as F32. */
 static KValue *centred(Lower *l, KValue *element, const Node *n, int zero) {
-    return kb_cast(&l->b, quant_centred(l, element, quant_param(l, n, zero, NULL, DT_I32)), DT_F32);
+    return kb_cast(&l->b, centred_integer(l, element, n, zero), DT_F32);
 }
 
 static KValue *rounded(Lower *l, const Node *n, KValue *y, int zero) {
@@ -43,7 +50,12 @@ INFER(infer_qlinear_binary) {
 
 ELEMENT(element_qlinear_add) {
     KBuilder *b = &l->b;
-    KValue *x = centred(l, lower_load_broadcast(l, n, 0, idx), n, 2), *y = centred(l, lower_load_broadcast(l, n, 3, idx), n, 5);
+    KValue *p = centred_integer(l, lower_load_broadcast(l, n, 0, idx), n, 2), *x = kb_cast(b, p, DT_F32);
+    KValue *q = centred_integer(l, lower_load_broadcast(l, n, 3, idx), n, 5), *y = kb_cast(b, q, DT_F32);
+    const QuantTerm term[] = {{p, span(n->in[0]), 1, -1, NULL, 1}, {q, span(n->in[3]), 4, -1, NULL, 1}};
+    KValue *fixed = quant_fixed(l, n, 2, term, 6, n->out[0]->dtype);
+    if (fixed)
+        return fixed;
     KValue *first = kb_binary(b, KOP_MUL, x, quant_ratio(l, n, 1, -1, 6, NULL));
     return rounded(l, n, kb_fma(b, y, quant_ratio(l, n, 4, -1, 6, NULL), first), 7);
 }
@@ -53,7 +65,12 @@ ELEMENT(element_qlinear_mul) {
     KValue *x = quant_centred(l, lower_load_broadcast(l, n, 0, idx), quant_param(l, n, 2, NULL, DT_I32));
     KValue *y = quant_centred(l, lower_load_broadcast(l, n, 3, idx), quant_param(l, n, 5, NULL, DT_I32));
     bool wide = dtype_size(n->in[0]->dtype) > 1 || dtype_size(n->in[3]->dtype) > 1; /* then their product has up to 32 bits */
-    KValue *product = wide ? kb_binary(b, KOP_MUL, kb_cast(b, x, DT_F32), kb_cast(b, y, DT_F32)) : kb_cast(b, kb_binary(b, KOP_MUL, x, y), DT_F32);
+    KValue *whole = kb_binary(b, KOP_MUL, x, y);
+    QuantTerm term = {whole, span(n->in[0]) * span(n->in[3]), 1, 4, NULL, 1};
+    KValue *fixed = wide ? NULL : quant_fixed(l, n, 1, &term, 6, n->out[0]->dtype);
+    if (fixed)
+        return fixed;
+    KValue *product = wide ? kb_binary(b, KOP_MUL, kb_cast(b, x, DT_F32), kb_cast(b, y, DT_F32)) : kb_cast(b, whole, DT_F32);
     return rounded(l, n, kb_binary(b, KOP_MUL, product, quant_ratio(l, n, 1, 4, 6, NULL)), 7);
 }
 
@@ -143,6 +160,13 @@ static KValue *average(Lower *l, const Node *n, const KIndex *idx, bool global) 
     KValue *inside = window_count(l, &w, o, false, DT_I32);
     KValue *count = window_count(l, &w, o, !global && attr_int(n, "count_include_pad", 0) != 0, DT_F32);
     sum = kb_binary(b, KOP_SUB, sum, kb_binary(b, KOP_MUL, inside, zero));
+    const KInstr *known = count->def;
+    if (known && known->op == KOP_CONST && known->imm.f > 0 && known->imm.f < 0x1p14) {
+        QuantTerm term = {sum, span(n->in[0]) * known->imm.f, 1, -1, NULL, 1 / known->imm.f};
+        KValue *fixed = quant_fixed(l, n, 1, &term, 3, n->out[0]->dtype);
+        if (fixed)
+            return fixed;
+    }
     KValue *y = kb_binary(b, KOP_DIV, kb_cast(b, sum, DT_F32), count);
     return rounded(l, n, kb_binary(b, KOP_MUL, y, quant_ratio(l, n, 1, -1, 3, NULL)), 4);
 }
@@ -168,8 +192,11 @@ INFER(infer_qlinear_where) {
 
 /* Element idx of input x in steps of the output's scale, rounded. */
 static KValue *rescaled(Lower *l, const Node *n, int x, int s, const KIndex *idx) {
-    KValue *element = centred(l, lower_load_broadcast(l, n, x, idx), n, x + 2);
-    return rounded(l, n, kb_binary(&l->b, KOP_MUL, element, quant_ratio(l, n, x + 1, -1, s, NULL)), s + 1);
+    KValue *element = centred_integer(l, lower_load_broadcast(l, n, x, idx), n, x + 2);
+    KValue *fixed = quant_fixed(l, n, 1, &(QuantTerm){element, span(n->in[x]), x + 1, -1, NULL, 1}, s, n->out[0]->dtype);
+    if (fixed)
+        return fixed;
+    return rounded(l, n, kb_binary(&l->b, KOP_MUL, kb_cast(&l->b, element, DT_F32), quant_ratio(l, n, x + 1, -1, s, NULL)), s + 1);
 }
 
 ELEMENT(element_qlinear_where) {
@@ -235,6 +262,10 @@ ELEMENT(element_qlinear_mean) {
         kb_end_for(b, loop[loops], &sum);
         sum = kb_result(loop[loops], 0);
     }
+    QuantTerm term = {sum, count < 1 << 14 ? span(x) * (double)count : 0, 1, -1, NULL, count ? 1 / (double)count : 0};
+    KValue *fixed = quant_fixed(l, n, 1, &term, 3, n->out[0]->dtype);
+    if (fixed)
+        return fixed;
     KValue *y = kb_binary(b, KOP_DIV, kb_cast(b, sum, DT_F32), kb_float(b, DT_F32, (double)count));
     return rounded(l, n, kb_binary(b, KOP_MUL, y, quant_ratio(l, n, 1, -1, 3, NULL)), 4);
 }
@@ -282,8 +313,10 @@ LOWER(lower_qlinear_concat) {
         KIndex to[GRAPH_MAX_RANK];
         memcpy(to, nest.idx, sizeof to);
         to[axis] = kx_add_const(l->arena, to[axis], at);
-        KValue *element = centred(l, lower_load(l, n, i, nest.idx), n, i + 2);
-        lower_store(l, n, 0, to, rounded(l, n, kb_binary(&l->b, KOP_MUL, element, quant_ratio(l, n, i + 1, -1, 0, NULL)), 1));
+        KValue *element = centred_integer(l, lower_load(l, n, i, nest.idx), n, i + 2);
+        KValue *fixed = quant_fixed(l, n, 1, &(QuantTerm){element, span(x), i + 1, -1, NULL, 1}, 0, y->dtype);
+        KValue *real = kb_cast(&l->b, element, DT_F32);
+        lower_store(l, n, 0, to, fixed ? fixed : rounded(l, n, kb_binary(&l->b, KOP_MUL, real, quant_ratio(l, n, i + 1, -1, 0, NULL)), 1));
         lower_end_loops(l, &nest);
         at += x->dim[axis];
     }

@@ -188,8 +188,11 @@ INFER(infer_qlinear_matmul) { return infer_output(n, 6, 7) && infer_product(n, &
 
 ELEMENT(element_qlinear_matmul) {
     OutputPlace p = place_of(n, &qlinear_inputs, idx);
-    KValue *sum = kb_cast(&l->b, multiply(l, n, &qlinear_inputs, idx), DT_F32);
-    KValue *y = kb_binary(&l->b, KOP_MUL, sum, ratio(l, n, &p, 1, 4, 6));
+    KValue *sum = multiply(l, n, &qlinear_inputs, idx);
+    KValue *fixed = quant_fixed(l, n, 1, &(QuantTerm){sum, 0, 1, 4, p.column, 1}, 6, n->out[0]->dtype);
+    if (fixed)
+        return fixed;
+    KValue *y = kb_binary(&l->b, KOP_MUL, kb_cast(&l->b, sum, DT_F32), ratio(l, n, &p, 1, 4, 6));
     return quant_round(l, y, quant_param(l, n, 7, NULL, DT_I32), n->out[0]->dtype);
 }
 
@@ -224,7 +227,12 @@ ELEMENT(element_qgemm) {
     OutputPlace p = place_of(n, &in, idx);
     float alpha = attr_float(n, "alpha", 1.0f);
     bool quantised = quant_has(n, 8);
-    KValue *sum = kb_cast(b, multiply(l, n, &in, idx), DT_F32);
+    KValue *sum = multiply(l, n, &in, idx);
+    QuantTerm term = {sum, 0, 1, 4, p.column, (double)alpha};
+    KValue *fixed = quantised ? quant_fixed(l, n, 1, &term, 7, n->out[0]->dtype) : NULL;
+    if (fixed)
+        return fixed;
+    sum = kb_cast(b, sum, DT_F32);
     KValue *y = kb_binary(b, KOP_MUL, sum, kb_binary(b, KOP_MUL, ratio(l, n, &p, 1, 4, quantised ? 7 : -1), kb_float(b, DT_F32, (double)alpha)));
     return quantised ? quant_round(l, y, quant_param(l, n, 8, NULL, DT_I32), n->out[0]->dtype) : y;
 }

@@ -25,6 +25,18 @@ int quant_shift(const Lower *l, DType t);
 KValue *quant_shifted(Lower *l, KValue *element);
 /* (element - zero point) as I32. */
 KValue *quant_centred(Lower *l, KValue *element, KValue *zero);
+/* A sum of integers that is to be brought to the output's scale: its largest magnitude (0: not known), which inputs have
+ * the scales (w -1: none), the channel of those of w, and what else it is multiplied with. */
+typedef struct QuantTerm {
+    KValue *sum; /* I32 */
+    double most;
+    int x, w;
+    KIndex channel;
+    double factor;
+} QuantTerm;
+/* The terms times x * w / y each, added, rounded, plus the zero point (input y + 1), saturated, by integers alone
+ * (requantise.c); NULL where floats shall or must do it. At most two terms; to: a type of up to 8 bits. */
+KValue *quant_fixed(Lower *l, const Node *n, int terms, const QuantTerm *term, int y, DType to);
 /* The least and largest element of an integer type of up to 16 bits. */
 int64_t quant_least(DType t);
 int64_t quant_most(DType t);

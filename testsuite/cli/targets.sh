@@ -40,6 +40,7 @@ verify x86-64-v4 gcc
 verify rpi4 aarch64-linux-gnu-gcc qemu-aarch64
 verify cortex-a76 aarch64-linux-gnu-gcc qemu-aarch64
 verify riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
+verify cortex-m3 arm-none-eabi-gcc qemu-system-arm
 verify cortex-m4 arm-none-eabi-gcc qemu-system-arm
 verify cortex-m55 arm-none-eabi-gcc qemu-system-arm
 

@@ -66,6 +66,7 @@ says "--main=embedded alone" 2 "" "error: .*--test-data" small.onnx -o x.c --mai
 says "--threads=0" 2 "" "error: .*0" small.onnx -o x.c --threads=0
 says "--threads of a word" 2 "" "error: .*many" small.onnx -o x.c --threads=many
 says "--math of another word" 2 "" "error: .*exact" small.onnx -o x.c --math=exact
+says "--requant of another word" 2 "" "error: .*double" small.onnx -o x.c --requant=double
 says "--dim without a size" 2 "" "error: .*batch" symbolic.onnx -o x.c --dim batch
 says "--dim of a word" 2 "" "error: .*batch=x" symbolic.onnx -o x.c --dim batch=x
 says "--dim, negative" 2 "" "error: .*batch=-1" symbolic.onnx -o x.c --dim batch=-1

@@ -90,6 +90,7 @@ every_target() {
     cross "$1" rpi4 aarch64-linux-gnu-gcc qemu-aarch64
     cross "$1" cortex-a76 aarch64-linux-gnu-gcc qemu-aarch64
     cross "$1" riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
+    cross "$1" cortex-m3 arm-none-eabi-gcc qemu-system-arm
     cross "$1" cortex-m4 arm-none-eabi-gcc qemu-system-arm
     cross "$1" cortex-m55 arm-none-eabi-gcc qemu-system-arm
 }
@@ -161,6 +162,17 @@ integers_only() {
         pass "$1, integers only" || fail "$1, integers only" "$(grep -A1 "^float" "$work/check.txt")"
 }
 
+# Requantised by integers, as every target can; those that cannot otherwise do so by themselves.
+fixed() {
+    for target in generic native; do
+        case_ok "$1, $target, --requant=fixed" "$MLCC" verify -q --requant=fixed --via jit --target $target "$MODELS/$1"
+    done
+    case_ok "$1, native, --requant=fixed, $CC" "$MLCC" verify -q --requant=fixed --target native \
+        --cc "sh '$work/build.sh' '$CC' 'c99' '-march=native'" "$MODELS/$1"
+    "$MLCC" -q --requant=fixed "$MODELS/$1/model.onnx" -o "$work/fixed.c" && grep -q mul_high "$work/fixed.c" &&
+        pass "$1, --requant=fixed does something" || fail "$1, --requant=fixed does something" "there is no product in fixed point"
+}
+
 # Without the channels that do nothing, to the bit.
 same_pruned() {
     set=$MODELS/$1/test_data_set_0
@@ -207,7 +219,7 @@ for model in ${*:-$small $medium $large}; do
     case $model in
     mobilenet_v2) limits $model ;;
     resnet8 | super_resolution) fast $model ;;
-    *_int8) integers_only $model && same_pruned $model ;;
+    *_int8) integers_only $model && same_pruned $model && fixed $model ;;
     esac
     case $model in
     kws_dscnn | kws_dscnn_int8 | mnist_cnn | tree_ensemble) every_target $model ;;

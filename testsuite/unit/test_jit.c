@@ -132,6 +132,7 @@ static Number meaning(KOp op, DType t, Number a, Number b, Number c) {
     case KOP_ADD: r = (int64_t)(p + q); break;
     case KOP_SUB: r = (int64_t)(p - q); break;
     case KOP_MUL: r = (int64_t)(p * q); break;
+    case KOP_MUL_HIGH: r = (x * y) >> 32; break;
     case KOP_FMA: r = (int64_t)(p * q + (uint64_t)c.i); break;
     case KOP_DOT:
     case KOP_DOT_S8: r = dot(op, p, q, c.i); break;
@@ -464,7 +465,7 @@ START_TEST(lanes_reduce) {
 END_TEST
 
 /* Every byte of the extremes meets every other. */
-START_TEST(dot_products_of_bytes) {
+START_TEST(products_of_words) {
     static const uint32_t words[] = {0x80808080u, 0x7f7f7f7fu, 0xffffffffu, 0x807f8001u, 0x00ff7f80u, 0x01020304u, 0xfefd0380u, 0};
     Number value[3][N];
     for (int k = 0; k < N; k++) {
@@ -475,6 +476,7 @@ START_TEST(dot_products_of_bytes) {
     for (int lanes = 1; lanes <= 16; lanes *= 2) {
         check_op(KOP_DOT, DT_I32, lanes, value);
         check_op(KOP_DOT_S8, DT_I32, lanes, value);
+        check_op(KOP_MUL_HIGH, DT_I32, lanes, value);
     }
 }
 END_TEST
@@ -764,7 +766,7 @@ int main(void) {
     tcase_add_loop_test(ops, all_halves, 0, 2);
     tcase_add_loop_test(ops, lanes_move, 0, 5);
     tcase_add_loop_test(ops, lanes_reduce, 0, 4);
-    tcase_add_test(ops, dot_products_of_bytes);
+    tcase_add_test(ops, products_of_words);
     tcase_add_test(ops, select_and_bitcast);
     tcase_add_test(ops, index_division_is_floor);
     tcase_add_loop_test(ops, control_flow, 0, 2);

@@ -203,7 +203,7 @@ static const char *scalar_binary(Printer *p, const KInstr *i) {
         const char *x = atom(p, i->arg[0]), *y = atom(p, i->arg[1]);
         return arena_printf(p->arena, "%s %c %s ? %s : %s", x, i->op == KOP_MIN ? '<' : '>', y, x, y);
     }
-    if (i->op == KOP_SHL || i->op == KOP_SHR || i->op == KOP_REM || (i->op == KOP_DIV && !f))
+    if (i->op == KOP_MUL_HIGH || i->op == KOP_SHL || i->op == KOP_SHR || i->op == KOP_REM || (i->op == KOP_DIV && !f))
         return call_helper(p, kop_info[i->op].name, i, (KType){t, 1}, DT_NONE);
     const char *x = operand(p, i, 0), *y = operand(p, i, 1), *op = operator_of(i->op);
     if (f || (t == DT_INDEX && !is_comparison(i->op)))

@@ -72,6 +72,8 @@ static void scalar_integer(StrBuf *o, const char *family, const char *name, DTyp
         sb_printf(o, "    return y == 0 ? x : y == -1 ? (%s)0 : (%s)(x %% y);\n", c, c);
     else if (!strcmp(family, "rem"))
         sb_printf(o, "    return y == 0 ? x : (%s)(x %% y);\n", c);
+    else if (!strcmp(family, "mul_high"))
+        sb_puts(o, "    return (int32_t)(((int64_t)x * y) >> 32);\n");
     else if (!strcmp(family, "shl"))
         sb_printf(o, "    return (%s)y < %du ? (%s)((%s)x << y) : (%s)0;\n", u, bits, c, u, c);
     else if (sign)
@@ -300,6 +302,31 @@ static void intrinsic(Helpers *h, const char *family, KType t, const char *argum
     sb_puts(&h->text, "#else\n");
 }
 
+/* Products of the even and of the odd lanes, whose upper halves meet. */
+static void mul_high(Helpers *h, const char *name, KType t) {
+    const char *v = c_type(h, t), *one = c_helper(h, "mul_high", (KType){t.dtype, 1}, DT_NONE);
+    int bits = 32 * t.lanes;
+    const char *m = bits == 128 ? "_mm" : bits == 256 ? "_mm256" : "_mm512", *w = bits == 128 ? "__m128i" : bits == 256 ? "__m256i" : "__m512i";
+    bool x86 = bits == 128 || bits == 256 || bits == 512;
+    open_vector(h, v, name, arena_printf(h->arena, "%s x, %s y", v, v));
+    if (x86) {
+        sb_printf(&h->text, "#if defined(%s)\n", bits == 128 ? "__SSE4_1__" : bits == 256 ? "__AVX2__" : "__AVX512F__");
+        sb_printf(&h->text, "    const %s a = %s_srli_epi64(%s_mul_epi32((%s)x, (%s)y), 32);\n", w, m, m, w, w);
+        sb_printf(&h->text, "    const %s b = %s_mul_epi32(%s_srli_epi64((%s)x, 32), %s_srli_epi64((%s)y, 32));\n", w, m, m, w, m, w);
+        if (bits == 512)
+            sb_printf(&h->text, "    return (%s)_mm512_mask_blend_epi32(0xAAAA, a, b);\n", v);
+        else
+            sb_printf(&h->text, "    return (%s)%s_blend_epi16(a, b, 0xCC);\n", v, m);
+        if (bits == 128)
+            sb_printf(&h->text, "#elif defined(__aarch64__) && defined(__ARM_NEON)\n"
+                                "    const int64x2_t a = vmull_s32(vget_low_s32((int32x4_t)x), vget_low_s32((int32x4_t)y));\n"
+                                "    const int64x2_t b = vmull_high_s32((int32x4_t)x, (int32x4_t)y);\n"
+                                "    return (%s)vuzp2q_s32(vreinterpretq_s32_s64(a), vreinterpretq_s32_s64(b));\n", v);
+        sb_puts(&h->text, "#else\n");
+    }
+    sb_printf(&h->text, "    for (int i = 0; i < %d; i++)\n        x[i] = %s(x[i], y[i]);\n    return x;\n%s", t.lanes, one, x86 ? "#endif\n" : "");
+}
+
 static void vector_arithmetic(Helpers *h, const char *family, const char *name, KType t) {
     const char *v = c_type(h, t), *k = mask_type(h, t);
     Arena *a = h->arena;
@@ -329,6 +356,9 @@ static void vector_arithmetic(Helpers *h, const char *family, const char *name, 
         open_vector(h, v, name, arena_printf(a, "%s x", v));
         intrinsic(h, family, t, "x");
         sb_printf(&h->text, "    for (int i = 0; i < %d; i++)\n        x[i] = %s(x[i]);\n    return x;\n", t.lanes, one);
+    } else if (!strcmp(family, "mul_high")) {
+        mul_high(h, name, t);
+        guarded = false;
     } else { /* div, rem, shl, shr: lane by lane */
         const char *one = c_helper(h, family, (KType){t.dtype, 1}, DT_NONE);
         guarded = false;

@@ -83,6 +83,13 @@ static LLVMValueRef compare(const Unit *u, KOp op, DType t, LLVMValueRef x, LLVM
     return LLVMBuildICmp(u->builder, dtype_is_signed(t) ? sign[k] : none[k], x, y, "");
 }
 
+static LLVMValueRef upper_half(const Unit *u, LLVMValueRef x, LLVMValueRef y) {
+    LLVMBuilderRef b = u->builder;
+    LLVMTypeRef t = LLVMTypeOf(x), wide = type_int(u, 64, type_lanes(t));
+    LLVMValueRef z = LLVMBuildMul(b, LLVMBuildSExt(b, x, wide, ""), LLVMBuildSExt(b, y, wide, ""), "");
+    return LLVMBuildTrunc(b, LLVMBuildLShr(b, z, splat_int(wide, 32), ""), t, "");
+}
+
 LLVMValueRef build_binary(const Unit *u, KOp op, DType t, LLVMValueRef x, LLVMValueRef y) {
     LLVMBuilderRef b = u->builder;
     bool f = is_float(t), index = t == DT_INDEX;
@@ -90,6 +97,7 @@ LLVMValueRef build_binary(const Unit *u, KOp op, DType t, LLVMValueRef x, LLVMVa
     case KOP_ADD: return f ? LLVMBuildFAdd(b, x, y, "") : index ? LLVMBuildNSWAdd(b, x, y, "") : LLVMBuildAdd(b, x, y, "");
     case KOP_SUB: return f ? LLVMBuildFSub(b, x, y, "") : index ? LLVMBuildNSWSub(b, x, y, "") : LLVMBuildSub(b, x, y, "");
     case KOP_MUL: return f ? LLVMBuildFMul(b, x, y, "") : index ? LLVMBuildNSWMul(b, x, y, "") : LLVMBuildMul(b, x, y, "");
+    case KOP_MUL_HIGH: return upper_half(u, x, y);
     case KOP_DIV: return f ? LLVMBuildFDiv(b, x, y, "") : division(u, op, t, x, y);
     case KOP_REM: return division(u, op, t, x, y);
     case KOP_MIN: return build_select(u, compare(u, KOP_LT, t, x, y), x, y);
