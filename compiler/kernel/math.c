@@ -165,14 +165,15 @@ static V *trunc_of(Fn *f, V *x) { return with_sign_of(f, floor_of(f, magnitude(f
 
 /* --- exponential --- */
 
+static V *into_exponent(Fn *f, V *n) { return bin(f, KOP_SHL, n, whole(f, f->wide ? 52 : 23)); }
+
 static V *power_of_two(Fn *f, V *n) { /* n integer within the exponents of normal numbers */
-    V *biased = add(f, n, whole(f, f->wide ? 1023 : 127));
-    return from_bits(f, bin(f, KOP_SHL, biased, whole(f, f->wide ? 52 : 23)));
+    return from_bits(f, into_exponent(f, add(f, n, whole(f, f->wide ? 1023 : 127))));
 }
 
 typedef struct Reduced {
     V *n, *r;    /* x = n ln2 + r; n is an integer value */
-    V *low_bits; /* n + bias in the low bits, others above */
+    V *low_bits; /* n + bias in the low bits, zeros between them and the bits of the exponent */
 } Reduced;
 
 static Reduced reduce_exp_biased(Fn *f, V *x, int bias) {
@@ -185,13 +186,21 @@ static Reduced reduce_exp_biased(Fn *f, V *x, int bias) {
 
 static Reduced reduce_exp(Fn *f, V *x) { return reduce_exp_biased(f, x, 0); }
 
-static V *exp_reduced(Fn *f, V *r) { return add(f, fma3(f, mul(f, r, r), poly(f, &exp_poly, r), r), num(f, 1)); }
+static V *exp_reduced(Fn *f, V *r) {
+    V *one = num(f, 1);
+    return fma3(f, fma3(f, poly(f, &exp_poly, r), r, one), r, one);
+}
 
 /* e^x 2^up for x where that is a normal number: the exponent's bits come out of the reduction ready to be shifted. */
 static V *exp_normal(Fn *f, V *x, int up) {
     Reduced e = reduce_exp_biased(f, x, up + (f->wide ? 1023 : 127));
-    V *scale = from_bits(f, bin(f, KOP_SHL, e.low_bits, whole(f, f->wide ? 52 : 23)));
-    return mul(f, exp_reduced(f, e.r), scale);
+    return mul(f, exp_reduced(f, e.r), from_bits(f, into_exponent(f, e.low_bits)));
+}
+
+/* e^x likewise, with an addition in place of the product; but no more than some number where x is none. */
+static V *exp_of_number(Fn *f, V *x) {
+    Reduced e = reduce_exp_biased(f, x, 0);
+    return from_bits(f, add(f, bits(f, exp_reduced(f, e.r)), into_exponent(f, e.low_bits)));
 }
 
 /* e^(x + low) / 2^halvings, low small; x within the range where the result is 0 or infinite beyond. Two factors, so that
@@ -226,6 +235,12 @@ static V *expm1_of(Fn *f, V *x) {
 static V *sigmoid_of(Fn *f, V *x) {
     V *e = exp_normal(f, neg(f, clamp(f, x, f->wide ? -709 : -88, f->wide ? 708 : 87)), 0);
     return quo(f, num(f, 1), add(f, num(f, 1), e));
+}
+
+static V *silu_of(Fn *f, V *x) {
+    V *above = bin(f, KOP_MAX, num(f, f->wide ? -709 : -88), x);
+    V *e = exp_of_number(f, neg(f, bin(f, KOP_MIN, num(f, f->wide ? 708 : 87), above)));
+    return quo(f, above, add(f, num(f, 1), e));
 }
 
 /* With e = e^2|x| - 1: e/2 - e/2 * e/(e+2) where that is small, and 1 - 2/(e+2); the quotient's error counts for little. */
@@ -624,7 +639,8 @@ static const Entry table[KMATH_COUNT] = {
     [KMATH_EXP_LE0] = {"exp_le0", exp_le0_of, NULL},
     [KMATH_EXP] = {"exp", exp_of, NULL},       [KMATH_LOG] = {"log", log_of, NULL},
     [KMATH_TANH] = {"tanh", tanh_of, NULL},    [KMATH_ERF] = {"erf", erf_of, NULL},
-    [KMATH_SIGMOID] = {"sigmoid", sigmoid_of, NULL}, [KMATH_SIN] = {"sin", sin_of, NULL},
+    [KMATH_SIGMOID] = {"sigmoid", sigmoid_of, NULL}, [KMATH_SILU] = {"silu", silu_of, NULL},
+    [KMATH_SIN] = {"sin", sin_of, NULL},
     [KMATH_COS] = {"cos", cos_of, NULL},       [KMATH_TAN] = {"tan", tan_of, NULL},
     [KMATH_ASIN] = {"asin", asin_of, NULL},    [KMATH_ACOS] = {"acos", acos_of, NULL},
     [KMATH_ATAN] = {"atan", atan_of, NULL},    [KMATH_SINH] = {"sinh", sinh_of, NULL},

@@ -364,7 +364,8 @@ ELEMENT(element_hard_swish) {
 
 ELEMENT(element_swish) {
     KValue *x = X(0);
-    return mul(l, x, math1(l, KMATH_SIGMOID, mul(l, x, like(l, x, (double)attr_float(n, "alpha", 1.0f)))));
+    double alpha = (double)attr_float(n, "alpha", 1.0f);
+    return alpha == 1 ? math1(l, KMATH_SILU, x) : mul(l, x, math1(l, KMATH_SIGMOID, mul(l, x, like(l, x, alpha))));
 }
 
 ELEMENT(element_swiglu) { return mul(l, element_swish(l, n, idx), X(1)); }

@@ -34,5 +34,6 @@ libmlcc_a_SOURCES += \
 	compiler/passes/sink.c \
 	compiler/passes/storage.c \
 	compiler/passes/strips.c \
+	compiler/passes/swish.c \
 	compiler/passes/weights.c \
 	compiler/passes/winograd.c

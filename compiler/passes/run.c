@@ -27,6 +27,7 @@ static const Step steps[] = {
     {.name = "fold", .can_fail = pass_fold}, /* the factors of a BatchNormalization, for fuse_conv */
     {.name = "fuse_conv", .always = pass_fuse_conv},
     {.name = "fold", .can_fail = pass_fold},
+    {.name = "swish", .always = pass_swish},
     {.name = "winograd", .threaded = pass_winograd},
     {.name = "dead", .always = pass_dead},
     {.name = "pad_channels", .targeted = pass_pad_channels},

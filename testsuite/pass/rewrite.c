@@ -50,6 +50,7 @@ static const struct {
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
     {"weights", NULL, pass_weights},   {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
+    {"swish", pass_swish, NULL},
 };
 
 static bool run_pass(Graph *g, const char *name, StrBuf *out) {
