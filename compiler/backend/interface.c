@@ -52,30 +52,43 @@ const char *interface_prototype(Arena *a, const KModule *m, const EmitOptions *o
 /* --- weights --- */
 
 typedef struct Reader {
-    const KBuffer *b;
+    const KData *data;
+    size_t size; /* of an element */
     void (*put)(void *to, const void *data, size_t n);
     void *to;
+    int64_t width; /* of the panel that is being read */
 } Reader;
 
 static void read_axis(const Reader *r, int axis, const char *p) {
-    const KData *d = &r->b->data;
-    size_t size = (size_t)dtype_size(r->b->dtype);
+    const KData *d = r->data;
     if (axis == d->rank) {
-        r->put(r->to, p, size);
+        r->put(r->to, p, r->size);
         return;
     }
+    bool cut = d->panel && axis == d->panel_axis;
+    int64_t n = cut ? r->width : d->dim[axis];
     if (axis == d->rank - 1 && d->stride[axis] == 1) {
-        r->put(r->to, p, (size_t)d->dim[axis] * size);
+        r->put(r->to, p, (size_t)n * r->size);
         return;
     }
-    for (int64_t i = 0; i < d->dim[axis]; i++)
-        read_axis(r, axis + 1, p + (size_t)(i * d->stride[axis]) * size);
+    for (int64_t i = 0; i < n; i++)
+        read_axis(r, axis + 1, p + (size_t)(i * d->stride[axis]) * r->size);
 }
 
 void interface_const_bytes(const KBuffer *b, void (*put)(void *to, const void *data, size_t n), void *to) {
-    Reader r = {b, put, to};
-    if (b->count)
-        read_axis(&r, 0, b->data.bytes);
+    const KData *d = &b->data;
+    Reader r = {d, (size_t)dtype_size(b->dtype), put, to, 0};
+    if (!b->count)
+        return;
+    if (!d->panel) {
+        read_axis(&r, 0, d->bytes);
+        return;
+    }
+    for (int64_t first = 0; first < d->dim[d->panel_axis]; first += d->panel) {
+        int64_t left = d->dim[d->panel_axis] - first;
+        r.width = left < d->panel ? left : d->panel;
+        read_axis(&r, 0, (const char *)d->bytes + (size_t)(first * d->stride[d->panel_axis]) * r.size);
+    }
 }
 
 static int64_t padded_size(const KBuffer *b) {

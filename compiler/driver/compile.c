@@ -178,14 +178,15 @@ static bool write_code(Outputs *out, Compilation *c, const EmitOptions *e, Form 
     }
     Target plain = *c->target;
     plain.vector_bits = 0;
-    KModule *m = pipeline_lower(c, &plain);
     bool vectors = c->target->vector_bits && *c->target->c_guard;
     KModule *vector = vectors ? pipeline_lower(c, c->target) : NULL;
-    *module = m;
-    if (!m || (vectors && !vector))
+    if (vectors && !vector)
         return false;
-    emit_c(m, vector, e, f, weights);
-    return true;
+    KModule *m = vectors ? pipeline_lower_beside(c, &plain, vector) : pipeline_lower(c, &plain);
+    *module = m;
+    if (m)
+        emit_c(m, vector, e, f, weights);
+    return m != NULL;
 }
 
 bool compile_write(Compilation *c, const Options *o, const char *model_path, const char *output) {

@@ -83,10 +83,17 @@ KModule *pipeline_lower(Compilation *c, const Target *target) {
     KModule *m = pipeline_unscheduled(c, target);
     if (!sound(c, m, "lowering"))
         return NULL;
-    bool plain = is_plain(c, target);
-    if (!plain)
-        expect_tuned(c, m);
-    schedule_module_as(m, target, plain ? &(ScheduleTable){0} : &c->tuning);
+    expect_tuned(c, m);
+    schedule_module_as(m, target, &c->tuning);
+    schedule_module_panels(m, target);
+    schedule_module_parts(m, c->threads);
+    return sound(c, m, "scheduling") ? m : NULL;
+}
+
+KModule *pipeline_lower_beside(Compilation *c, const Target *target, const KModule *like) {
+    KModule *m = pipeline_unscheduled(c, target);
+    schedule_module_panels_as(m, like);
+    schedule_module(m, target);
     schedule_module_parts(m, c->threads);
     return sound(c, m, "scheduling") ? m : NULL;
 }

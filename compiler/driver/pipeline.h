@@ -29,6 +29,8 @@ bool pipeline_optimize(Compilation *c, const Options *o);
 bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target);
 /* A module scheduled for a target: fresh kernels at each call. NULL after a diagnostic, with --verify-ir only. */
 KModule *pipeline_lower(Compilation *c, const Target *target);
+/* Another form of that module, for another target, with the same constants in the same order; untuned. */
+KModule *pipeline_lower_beside(Compilation *c, const Target *target, const KModule *like);
 /* The same as the schedules find it. */
 KModule *pipeline_unscheduled(Compilation *c, const Target *target);
 void pipeline_close(Compilation *c);

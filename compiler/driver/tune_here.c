@@ -123,6 +123,28 @@ static void choose_subjects(Tuner *t, const ScheduleTable *so_far) {
 
 /* --- a round --- */
 
+/* Every candidate may want its constants in another order: it gets descriptions of its own. */
+static void own_constants(Tuner *t, KModule *m, KCall *call) {
+    int n = call->kernel->params.len;
+    KArg *arg = arena_dup(t->arena, call->arg, (size_t)n * sizeof *arg);
+    for (int i = 0; i < n; i++) {
+        if (arg[i].buffer->kind != KBUF_CONST)
+            continue;
+        KBuffer *own = arena_dup(t->arena, arg[i].buffer, sizeof *own);
+        own->index = m->buffers.len;
+        VEC_PUSH(t->arena, &m->buffers, own);
+        arg[i].buffer = own;
+    }
+    call->arg = arg;
+}
+
+/* Those that lie as before are the old ones. */
+static void share_constants(KCall *call, const KCall *old) {
+    for (int i = 0; i < call->kernel->params.len; i++)
+        if (!call->arg[i].buffer->data.panel)
+            call->arg[i].buffer = old->arg[i].buffer;
+}
+
 static bool compile_tries(Tuner *t, Subject *s, int round) {
     const KCall *first = &t->plain->calls.data[s->call[0]];
     Candidates c = tune_candidates(t->arena, first->kernel, t->target, s->best, round);
@@ -132,6 +154,9 @@ static bool compile_tries(Tuner *t, Subject *s, int round) {
     KModule m = *t->plain;
     memset(&m.kernels, 0, sizeof m.kernels);
     memset(&m.calls, 0, sizeof m.calls);
+    memset(&m.buffers, 0, sizeof m.buffers);
+    for (int i = 0; i < t->plain->buffers.len; i++)
+        VEC_PUSH(t->arena, &m.buffers, t->plain->buffers.data[i]);
     s->tries = ARENA_ARRAY(t->arena, Try, s->n_tries);
     s->turn = 0;
     for (int i = 0; i < s->n_tries; i++) {
@@ -140,9 +165,13 @@ static bool compile_tries(Tuner *t, Subject *s, int round) {
         for (int j = 0; j < s->n_calls; j++) {
             KCall call = t->plain->calls.data[s->call[j]];
             call.kernel = c.kernel.data[i];
+            own_constants(t, &m, &call);
             VEC_PUSH(t->arena, &m.calls, call);
         }
     }
+    schedule_module_panels(&m, t->target);
+    for (int i = 0; i < m.calls.len; i++)
+        share_constants(&m.calls.data[i], &t->plain->calls.data[s->call[i % s->n_calls]]);
     s->jit = jit_compile_beside(t->d, &m, t->jit);
     return s->jit != NULL;
 }

@@ -18,7 +18,8 @@ struct Jit {
     Arena *memory; /* constants that had to be packed */
     const void *const *constant;
     void *arena;
-    bool borrows; /* constant and arena are another's */
+    const KModule *module;
+    bool borrows; /* the arena is another's */
 };
 
 /* What does not change from one module to the next. */
@@ -67,6 +68,8 @@ static bool start(Diag *d, JitSpeed speed) {
 
 static bool is_packed(const KBuffer *b) {
     int64_t next = 1;
+    if (b->data.panel)
+        return false;
     for (int i = b->data.rank - 1; i >= 0; i--) {
         if (b->data.dim[i] != 1 && b->data.stride[i] != next)
             return false;
@@ -173,6 +176,7 @@ Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed) {
         jit_free(j);
         return NULL;
     }
+    j->module = m;
     j->constant = constant_addresses(j->memory, m);
     return compiled(d, j, m, speed);
 }
@@ -182,7 +186,15 @@ Jit *jit_compile_beside(Diag *d, const KModule *m, const Jit *with) {
     if (!j)
         return NULL;
     j->borrows = true;
-    j->constant = with->constant;
+    j->module = m;
+    const void **constant = ARENA_ARRAY(j->memory, const void *, m->buffers.len + 1);
+    for (int i = 0; i < m->buffers.len; i++) {
+        const KBuffer *b = m->buffers.data[i];
+        bool known = i < with->module->buffers.len && b->data.panel == with->module->buffers.data[i]->data.panel;
+        if (b->kind == KBUF_CONST)
+            constant[i] = known ? with->constant[i] : constant_address(j->memory, b);
+    }
+    j->constant = constant;
     j->arena = with->arena;
     return compiled(d, j, m, JIT_BENCH);
 }

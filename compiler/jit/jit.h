@@ -17,8 +17,9 @@ typedef enum JitSpeed {
 
 /* NULL after a diagnostic. The module must stay alive: constants are read in place. */
 Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed);
-/* Of a module with the same buffers as the one that `with` was compiled of, and any calls: it shares arena and constants
- * with it, so that calls of either go on from what calls of the other left. For jit_run_call; `with` must stay. */
+/* Of a module that begins with the buffers of the one that `with` was compiled of, and has any calls: it shares the arena
+ * with it, so that calls of either go on from what calls of the other left, and constants where they lie alike. For
+ * jit_run_call; `with` and its module must stay. */
 Jit *jit_compile_beside(Diag *d, const KModule *m, const Jit *with);
 /* One pointer for each input and each output, in the module's order, row-major. The arena is the Jit's own.
  * Returns what the generated run function returns: 0, or negative. */

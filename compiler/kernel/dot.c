@@ -122,7 +122,7 @@ static KData interleaved(Arena *a, const KData *old, int axis) {
     }
     dim[old->rank] = 4;
     stride[old->rank] = old->stride[axis];
-    return (KData){old->bytes, old->rank + 1, dim, stride};
+    return (KData){.bytes = old->bytes, .rank = old->rank + 1, .dim = dim, .stride = stride};
 }
 
 static bool has_least(const KData *data, int axis, int64_t at) {

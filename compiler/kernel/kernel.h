@@ -140,6 +140,10 @@ typedef struct KData {
     const void *bytes; /* little endian, maybe unaligned (inside the mapped model) */
     int rank;          /* axes in the order of writing, outermost first */
     const int64_t *dim, *stride; /* stride in elements of the source; 0 repeats */
+    /* Where panel is not 0, that axis is cut into pieces of so many; each is written as a whole, all rows of it, before
+     * the next; the last may be smaller. */
+    int panel_axis;
+    int64_t panel;
 } KData;
 
 typedef struct KBuffer {

@@ -11,6 +11,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/kops.def \
 	compiler/kernel/math.c \
 	compiler/kernel/order.c \
+	compiler/kernel/panels.c \
 	compiler/kernel/parse.c \
 	compiler/kernel/parts.c \
 	compiler/kernel/rewrite.c \

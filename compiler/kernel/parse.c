@@ -455,7 +455,7 @@ static bool parse_data(Parse *p, KBuffer *b) {
     static const int64_t zero[2], one = 1;
     Scan *s = &p->scan;
     int64_t size;
-    b->data = (KData){zero, 1, arena_dup(s->arena, &b->count, sizeof b->count), zero};
+    b->data = (KData){.bytes = zero, .rank = 1, .dim = arena_dup(s->arena, &b->count, sizeof b->count), .stride = zero};
     if (scan_accept(s, "<")) /* zeros that take no memory */
         return scan_int(s, &size) && scan_expect(s, "bytes") && scan_expect(s, ">");
     if (b->count > KERNEL_TEXT_ELEMENTS)

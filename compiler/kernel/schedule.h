@@ -78,6 +78,11 @@ void schedule_module(KModule *m, const Target *t);
 /* With the table's choices, where it has some for a kernel. */
 void schedule_module_as(KModule *m, const Target *t, const ScheduleTable *table);
 
+/* After schedules: large constants lie as the tiles walk through them (panels.c). */
+void schedule_module_panels(KModule *m, const Target *t);
+/* On a module before schedules that was lowered of the same graph: its constants lie as those of the other one. */
+void schedule_module_panels_as(KModule *m, const KModule *like);
+
 /* --- threads (parts.c), after all other schedules --- */
 
 /* The kernel computes one of so many parts, as a new last argument says, and its calls have that many; false where it

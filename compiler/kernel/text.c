@@ -25,7 +25,14 @@ const char *const kernel_loop_kinds[] = {"serial", "parallel", "reduce"};
 const char *const kernel_buffer_kinds[] = {"input", "output", "const", "arena"};
 
 KConst kernel_data_element(const KData *d, DType t, int64_t i) {
-    int64_t at = 0;
+    int64_t at = 0, row = 1, rows = 1, width = 1;
+    for (int k = 0; d->panel && k < d->rank; k++)
+        *(k < d->panel_axis ? &rows : &row) *= d->dim[k];
+    if (d->panel) { /* the same element by its row and column */
+        width = row / d->dim[d->panel_axis] * d->panel;
+        int64_t first = i / (rows * width) * width, within = i - rows * first, here = row - first < width ? row - first : width;
+        i = within / here * row + first + within % here;
+    }
     for (int k = d->rank - 1; k >= 0; k--) {
         at += i % d->dim[k] * d->stride[k];
         i /= d->dim[k];

@@ -232,6 +232,6 @@ KParam *lower_table(Lower *l, const char *name, DType t, int64_t count, const vo
     static const int64_t one = 1;
     KBuffer *b = kernel_buffer(l->module, KBUF_CONST, name, t, count);
     int64_t *dim = arena_dup(l->arena, &count, sizeof count);
-    b->data = (KData){arena_dup(l->arena, data, (size_t)count * (size_t)dtype_size(t)), 1, dim, &one};
+    b->data = (KData){.bytes = arena_dup(l->arena, data, (size_t)count * (size_t)dtype_size(t)), .rank = 1, .dim = dim, .stride = &one};
     return own_buffer(l, b, false);
 }

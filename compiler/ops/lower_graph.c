@@ -39,7 +39,7 @@ static KData packed_data(Arena *a, const Value *v) {
         dim[k] = v->dim[axis[k]];
         from[k] = source[axis[k]];
     }
-    return (KData){v->data.bytes, n, dim, from};
+    return (KData){.bytes = v->data.bytes, .rank = n, .dim = dim, .stride = from};
 }
 
 static KBuffer *buffer_of(Assembly *as, Value *root) {

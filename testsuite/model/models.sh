@@ -54,6 +54,11 @@ verify() {
     case_ok "$1, $2, $3 $4" "$MLCC" verify -q --target "$2" --cc "sh '$work/build.sh' '$3' '$4' '$flags'" "$MODELS/$1"
 }
 
+# The form for compilers without the target's vectors, which shares the constants of the other.
+verify_plain() {
+    case_ok "$1, native, without vectors" "$MLCC" verify -q --target native --cc "sh '$work/build.sh' '$CC' c99 ''" "$MODELS/$1"
+}
+
 verify_object() {
     case_ok "$1, $2, object" "$MLCC" verify -q --target "$2" --via object --cc "sh '$work/build.sh' '' '' ''" "$MODELS/$1"
 }
@@ -212,6 +217,7 @@ for model in ${*:-$small $medium $large}; do
         have "$CLANG" && verify $model native "$CLANG" c99
         have g++ && verify $model native g++ c++17
         verify_object $model native
+        verify_plain $model
         case_ok "$model, native, threads" "$MLCC" verify -q --target native --threads=2 "$MODELS/$model"
     elif echo " $medium " | grep -q " $model "; then
         verify $model native "$CC" c99

@@ -646,8 +646,8 @@ static KModule *two_calls(Arena *a, const void *unaligned, const void *transpose
     out->onnx_name = "out";
     in->rank = out->rank = 1;
     in->dim = out->dim = dim;
-    w->data = (KData){unaligned, 1, dim, one};
-    v->data = (KData){transposed, 2, dims, strides};
+    w->data = (KData){.bytes = unaligned, .rank = 1, .dim = dim, .stride = one};
+    v->data = (KData){.bytes = transposed, .rank = 2, .dim = dims, .stride = strides};
     t->arena_offset = 64;
     m->arena_size = 128;
     KKernel *k = kernel_new(m, "add");

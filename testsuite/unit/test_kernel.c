@@ -377,7 +377,7 @@ static void around_product(void) {
     static const int64_t dim[] = {K, N}, stride[] = {1, K};
     KBuffer *in = buffer(KBUF_INPUT, "in", M * K), *out = buffer(KBUF_OUTPUT, "out", M * N);
     KBuffer *w = kernel_buffer(module, KBUF_CONST, "w", DT_F32, K * N);
-    w->data = (KData){weights, 2, dim, stride};
+    w->data = (KData){.bytes = weights, .rank = 2, .dim = dim, .stride = stride};
     KArg *arg = ARENA_ARRAY(arena, KArg, 3);
     arg[0].buffer = in;
     arg[1].buffer = out;
@@ -392,7 +392,7 @@ START_TEST(modules_survive_text) {
     around_product();
     KBuffer *large = kernel_buffer(module, KBUF_CONST, "large", DT_I16, 100), *scratch;
     int64_t hundred = 100, one = 1;
-    large->data = (KData){ARENA_ARRAY(arena, int16_t, 100), 1, &hundred, &one};
+    large->data = (KData){.bytes = ARENA_ARRAY(arena, int16_t, 100), .rank = 1, .dim = &hundred, .stride = &one};
     scratch = kernel_buffer(module, KBUF_ARENA, NULL, DT_F64, 3);
     scratch->arena_offset = 64;
     module->arena_size = 88;

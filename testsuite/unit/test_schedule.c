@@ -4,9 +4,11 @@
  * results must agree bit for bit. */
 #include <string.h>
 
+#include "backend/interface.h"
 #include "jit/jit.h"
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
+#include "kernel/text.h"
 #include "unit.h"
 
 enum { MOST_DEPTH = 4, MOST_LOOPS = 256 };
@@ -46,7 +48,7 @@ static KParam *param(Random *r, KBufferKind kind, DType t, int64_t count) {
     KArg arg = {.buffer = kernel_buffer(r->m, kind, name, t, count)};
     VEC_PUSH(arena, &r->args, arg);
     r->inputs += kind == KBUF_INPUT;
-    return kernel_param(r->k, name, t, count, kind != KBUF_INPUT);
+    return kernel_param(r->k, name, t, count, kind != KBUF_INPUT && kind != KBUF_CONST);
 }
 
 /* A place in a new input that walks along the variables in some way. */
@@ -412,6 +414,105 @@ START_TEST(parts_keep_the_meaning) {
 }
 END_TEST
 
+/* --- panels --- */
+
+/* y[m][n] = sum of x[m][k] * w[k][n] over k, or of two halves of the columns apart; w is a constant, stored by columns or
+ * by rows in the source. */
+static Random product(int rows, int depth, int columns, bool halves, bool transposed) {
+    Random r = {.m = kernel_module_new(arena)};
+    int n = halves ? columns / 2 : columns;
+    r.k = kernel_new(r.m, "k");
+    VEC_PUSH(arena, &r.m->kernels, r.k);
+    r.b = kb_at_end(r.k, r.k->body);
+    KParam *x = param(&r, KBUF_INPUT, DT_F32, (int64_t)rows * depth), *y = param(&r, KBUF_OUTPUT, DT_F32, (int64_t)rows * columns);
+    KParam *w = param(&r, KBUF_CONST, DT_F32, (int64_t)depth * columns);
+    int64_t *dim = ARENA_ARRAY(arena, int64_t, 2), *stride = ARENA_ARRAY(arena, int64_t, 2);
+    dim[0] = depth, dim[1] = columns;
+    stride[0] = transposed ? 1 : columns, stride[1] = transposed ? depth : 1;
+    KBuffer *data = r.args.data[2].buffer;
+    data->data = (KData){.bytes = random_input(data), .rank = 2, .dim = dim, .stride = stride};
+    KInstr *i = kb_for(&r.b, KLOOP_PARALLEL, "m", index_const(&r, 0), index_const(&r, rows), 1, 0, NULL);
+    KInstr *j = kb_for(&r.b, KLOOP_PARALLEL, "n", index_const(&r, 0), index_const(&r, n), 1, 0, NULL);
+    for (int half = 0; half <= halves; half++) {
+        KValue *sum = kb_float(&r.b, DT_F32, 0);
+        KInstr *k = kb_for(&r.b, KLOOP_REDUCE, "k", index_const(&r, 0), index_const(&r, depth), 1, 1, &sum);
+        KIndex column = kx_add_const(arena, var(kb_iv(j)), (int64_t)half * n);
+        KValue *a = kb_load(&r.b, x, kx_add(arena, kx_scale(arena, var(kb_iv(i)), depth), var(kb_iv(k))));
+        KValue *b = kb_load(&r.b, w, kx_add(arena, kx_scale(arena, var(kb_iv(k)), columns), column));
+        KValue *next = kb_fma(&r.b, a, b, kb_carried(k, 0));
+        kb_end_for(&r.b, k, &next);
+        kb_store(&r.b, y, kx_add(arena, kx_scale(arena, var(kb_iv(i)), columns), column), kb_result(k, 0));
+    }
+    kb_end_for(&r.b, j, NULL);
+    kb_end_for(&r.b, i, NULL);
+    kb_yield(&r.b, 0, NULL);
+    r.call = (KCall){.kernel = r.k, .arg = r.args.data};
+    VEC_PUSH(arena, &r.m->calls, r.call);
+    sort_buffers(r.m);
+    return r;
+}
+
+typedef struct Bytes {
+    char *at;
+} Bytes;
+
+static void take(void *to, const void *data, size_t n) {
+    Bytes *b = to;
+    memcpy(b->at, data, n);
+    b->at += n;
+}
+
+/* The constant is written in the order in which its elements are asked for, and has the same elements as before. */
+static void expect_data(const KBuffer *b, const KBuffer *before) {
+    float *written = arena_array(arena, (size_t)b->count, sizeof *written);
+    Bytes to = {(char *)written};
+    double sum = 0, old = 0;
+    interface_const_bytes(b, take, &to);
+    ck_assert_ptr_eq(to.at, (char *)(written + b->count));
+    for (int64_t i = 0; i < b->count; i++) {
+        ck_assert(kernel_data_element(&b->data, DT_F32, i).f == (double)written[i]);
+        sum += (double)written[i] * (double)written[i];
+        old += kernel_data_element(&before->data, DT_F32, i).f * kernel_data_element(&before->data, DT_F32, i).f;
+    }
+    ck_assert(sum == old);
+}
+
+START_TEST(panels_keep_the_meaning) {
+    int cut = 0;
+    for (int i = 0; i < 12; i++) {
+        Target t = machines[i % 4];
+        t.l1 = t.l1 ? 64 : 0;
+        seed = (uint64_t)(_i * 12 + i) * 0x9e3779b97f4a7c15 + 1;
+        begin();
+        int rows = 1 + below(9), depth = 2 + below(30), columns = 2 * (1 + below(120));
+        bool halves = rarely(3), transposed = rarely(2);
+        uint64_t data = seed;
+        Random x = product(rows, depth, columns, halves, transposed);
+        seed = data;
+        Random y = product(rows, depth, columns, halves, transposed);
+        seed = data;
+        Random z = product(rows, depth, columns, halves, transposed);
+        x.m->model_name = y.m->model_name = z.m->model_name =
+            arena_printf(arena, "%d x %d x %d%s for %s", rows, depth, columns, halves ? " in halves" : "", t.name);
+        schedule_module(y.m, &t);
+        schedule_module_panels(y.m, &t);
+        expect_sound(&y, "panels");
+        expect_data(y.args.data[2].buffer, x.args.data[2].buffer);
+        expect_same(&x, &y, "panels");
+        cut += y.args.data[2].buffer->data.panel != 0;
+        schedule_module_panels_as(z.m, y.m);
+        expect_sound(&z, "the same panels");
+        schedule_module(z.m, &machines[0]);
+        expect_sound(&z, "the same panels, scheduled");
+        expect_same(&x, &z, "the same panels");
+        arena_free(arena);
+    }
+    ck_assert_int_gt(cut, 0);
+}
+END_TEST
+
+/* --- choices --- */
+
 static ScheduleChoice random_choice(void) {
     ScheduleChoice c = {0};
     for (const ScheduleField *f = schedule_fields; f->name; f++) {
@@ -482,6 +583,7 @@ static Suite *schedule_suite(void) {
     tcase_add_loop_test(t, transformations_keep_the_meaning, 0, 20);
     tcase_add_loop_test(t, schedules_keep_the_meaning, 0, 20);
     tcase_add_loop_test(t, parts_keep_the_meaning, 0, 20);
+    tcase_add_loop_test(t, panels_keep_the_meaning, 0, 20);
     tcase_add_loop_test(t, choices_change_the_code_and_keep_the_meaning, 0, 20);
     tcase_add_test(t, kernels_are_known_by_what_they_do);
     return s;
