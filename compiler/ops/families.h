@@ -241,7 +241,7 @@ ELEMENT(element_global_max_pool);
 /* qblock.c */
 INFER(infer_matmul_nbits);
 INFER(infer_matmul_blocks);
-ELEMENT(element_matmul_blocks);
+LOWER(lower_matmul_blocks);
 MACS(macs_matmul_blocks);
 INFER(infer_unpacked);
 ELEMENT(element_unpacked);

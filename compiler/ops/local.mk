@@ -31,6 +31,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/ops.def \
 	compiler/ops/pool.c \
 	compiler/ops/qblock.c \
+	compiler/ops/qblock.h \
 	compiler/ops/qconv.c \
 	compiler/ops/qlinear.c \
 	compiler/ops/qmatmul.c \

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products with constant weights of 2, 4 or 8 bits that are packed into bytes and have scales by blocks of a column.
- * com.microsoft.MatMulNBits becomes mlcc.MatMulBlocks, whose operands lie so that vectors run along the columns: the packed
- * weights stay as they are in memory, and become numbers in registers. */
+ * com.microsoft.MatMulNBits becomes mlcc.MatMulBlocks, whose operands lie so that vectors run along the columns, and panels of
+ * columns are read from one end to the other: the packed weights stay as they are in memory, and become numbers in registers. */
 #include <string.h>
 
 #include "ops/expand.h"
+#include "ops/qblock.h"
 #include "ops/quant.h"
 #include "ops/rules.h"
 
@@ -73,6 +74,33 @@ static Value *turned(Node *n, const char *what, Value *x, int64_t rows) {
     return y;
 }
 
+/* Columns one after the other, as bytes, in panels. */
+static Value *in_panels(Node *n, Value *x, const Blocks *b) {
+    static const int64_t perm[] = {0, 2, 1};
+    int64_t rows = b->count * b->bytes, full = b->n / PANEL * PANEL, flat = -1, zero = 0;
+    Value *part[2];
+    int parts = 0;
+    const int64_t matrix[] = {b->n, rows};
+    Value *all[] = {x, ints_before(n, "columns", 1, 2, matrix)};
+    x = value_before(n, "Reshape", "weights", 2, all);
+    for (int64_t from = 0; from < b->n; from = full ? full : b->n) {
+        int64_t to = from < full ? full : b->n;
+        Value *cut[] = {x, ints_before(n, "from", 1, 1, &from), ints_before(n, "to", 1, 1, &to), ints_before(n, "axis", 1, 1, &zero)};
+        const int64_t panels[] = {from < full ? full / PANEL : 1, from < full ? PANEL : to - from, rows};
+        Value *shaped[] = {value_before(n, "Slice", "weights", 4, cut), ints_before(n, "panels", 1, 3, panels)};
+        Value *y = value_before(n, "Reshape", "weights", 2, shaped);
+        y = value_before(n, "Transpose", "weights", 1, &y);
+        node_add_attr(y->def, (Attr){.name = "perm", .kind = ATTR_INTS, .n = 3, .ints = perm});
+        Value *line[] = {y, ints_before(n, "flat", 1, 1, &flat)};
+        part[parts++] = value_before(n, "Reshape", "weights", 2, line);
+        if (to == b->n)
+            break;
+    }
+    Value *y = value_before(n, "Concat", "weights", parts, part);
+    put_int(y->def, "axis", 0);
+    return y;
+}
+
 INFER(infer_matmul_nbits) {
     Blocks b;
     if (!read_blocks(n, &b) || !infer_left(n, &b) || !infer_types(n))
@@ -85,9 +113,10 @@ INFER(infer_matmul_nbits) {
         !has_elements(n, 4, b.k) || !has_elements(n, 5, b.n))
         return false;
     Value *in[6] = {n->in[0]};
-    static const char *const names[] = {"a", "weights", "scales", "zeros"};
-    for (int i = 1; i < 4; i++)
-        in[i] = quant_has(n, i) ? turned(n, names[i], n->in[i], b.n) : NULL;
+    static const char *const names[] = {"scales", "zeros"};
+    in[1] = in_panels(n, n->in[1], &b);
+    for (int i = 2; i < 4; i++)
+        in[i] = quant_has(n, i) ? turned(n, names[i - 2], n->in[i], b.n) : NULL;
     in[4] = quant_has(n, 4) ? n->in[4] : NULL;
     in[5] = quant_has(n, 5) ? n->in[5] : NULL;
     Node *y = graph_node(n->graph, n, "mlcc", "MatMulBlocks", n->name, 6, in, 1, NULL);
@@ -101,7 +130,7 @@ INFER(infer_matmul_nbits) {
     return true;
 }
 
-/* --- mlcc.MatMulBlocks: A, B (bytes x columns), scales (blocks x columns), zero points (packed along the blocks in bytes of B's
+/* --- mlcc.MatMulBlocks: A, B (bytes x columns, in panels), scales (blocks x columns), zero points (packed along the blocks in bytes of B's
  * type, or numbers; absent: the middle of the range of unsigned elements, 0 of signed ones), the block of each element of a
  * column, bias. Each block begins with a byte of its own --- */
 
@@ -111,8 +140,10 @@ INFER(infer_matmul_blocks) {
     if (!read_blocks(n, &b) || !infer_left(n, &b) || !infer_type_in(n, 1, bytes))
         return false;
     bool numbers = quant_has(n, 3) && dtype_is_float(n->in[3]->dtype);
-    const int64_t rows[] = {0, b.count * b.bytes, b.count, numbers ? b.count : (b.count * b.bits + 7) / 8};
-    for (int i = 1; i < 4; i++)
+    const int64_t rows[] = {0, 0, b.count, numbers ? b.count : (b.count * b.bits + 7) / 8};
+    if (!has_elements(n, 1, b.n * b.count * b.bytes) || n->in[1]->rank != 1)
+        return n->in[1]->rank == 1 ? false : infer_error(n, "the weights are not in panels");
+    for (int i = 2; i < 4; i++)
         if (quant_has(n, i) && (n->in[i]->rank != 2 || n->in[i]->dim[0] != rows[i] || n->in[i]->dim[1] != b.n))
             return infer_error(n, "input %d does not fit %lld columns of %lld elements", i, (long long)b.n, (long long)b.k);
     if ((b.bits < 8 && n->in[1]->dtype != DT_U8) || (quant_has(n, 3) && !numbers && n->in[3]->dtype != n->in[1]->dtype) || !infer_float(n, 2))
@@ -129,7 +160,8 @@ typedef struct Column {
     const Node *n;
     const Blocks *s;
     const KIndex *idx;
-    KIndex column;
+    KIndex column, weights; /* weights: of its first byte in B */
+    int64_t step;           /* from one byte to the next */
 } Column;
 
 /* Of the bits of a byte, those of element number `place`, as I32. */
@@ -141,9 +173,9 @@ static KValue *bits_of(const Column *c, KValue *byte, KValue *place) {
     return kb_binary(b, KOP_AND, kb_binary(b, KOP_SHR, byte, shift), kb_int(b, DT_I32, ((int64_t)1 << c->s->bits) - 1));
 }
 
-static KValue *byte_at(const Column *c, int input, KIndex row) {
-    const KIndex at[] = {row, c->column};
-    return kb_cast(&c->l->b, lower_load(c->l, c->n, input, at), DT_I32);
+static KValue *weight_byte(const Column *c, KIndex row) {
+    const KIndex at = kx_add(c->l->arena, c->weights, kx_scale(c->l->arena, row, c->step));
+    return kb_cast(&c->l->b, lower_load(c->l, c->n, 1, &at), DT_I32);
 }
 
 /* NULL: nothing is to be subtracted. I32, or F32 where they are numbers. */
@@ -155,7 +187,8 @@ static KValue *zero_of(const Column *c, KIndex block) {
     if (dtype_is_float(c->n->in[3]->dtype))
         return kb_cast(b, lower_load(c->l, c->n, 3, at), DT_F32);
     KValue *place = c->s->bits < 8 ? kb_cast(b, kx_value(b, kx_rem(b, block, c->s->each)), DT_I32) : NULL;
-    return bits_of(c, byte_at(c, 3, kx_div(b, block, c->s->each)), place);
+    const KIndex packed[] = {kx_div(b, block, c->s->each), c->column};
+    return bits_of(c, kb_cast(b, lower_load(c->l, c->n, 3, packed), DT_I32), place);
 }
 
 /* element - zero as F32. */
@@ -177,7 +210,7 @@ static KValue *left(const Column *c, KIndex k) {
 /* sum + the products of the elements that byte `row` holds from element `k` of the column on, `count` of them. */
 static KValue *add_byte(const Column *c, KIndex row, KIndex k, int64_t count, KValue *zero, KValue *sum) {
     KBuilder *b = &c->l->b;
-    KValue *byte = byte_at(c, 1, row);
+    KValue *byte = weight_byte(c, row);
     for (int64_t p = 0; p < count; p++)
         sum = kb_fma(b, left(c, kx_add_const(c->l->arena, k, p)), centred(c, bits_of(c, byte, kb_int(b, DT_I32, p)), zero), sum);
     return sum;
@@ -212,28 +245,58 @@ static KValue *add_ungrouped(const Column *c, KValue *sum) {
     KIndex k = lower_iv(l, loop), block = lower_index(l, lower_load(l, c->n, 4, &k), s->count);
     KIndex inside = kx_rem(b, k, s->size), row = kx_add(l->arena, kx_scale(l->arena, kx_div(b, k, s->size), s->bytes), kx_div(b, inside, s->each));
     const KIndex scale[] = {block, c->column};
-    KValue *element = bits_of(c, byte_at(c, 1, row), kb_cast(b, kx_value(b, kx_rem(b, inside, s->each)), DT_I32));
+    KValue *element = bits_of(c, weight_byte(c, row), kb_cast(b, kx_value(b, kx_rem(b, inside, s->each)), DT_I32));
     KValue *factor = kb_binary(b, KOP_MUL, centred(c, element, zero_of(c, block)), kb_cast(b, lower_load(l, c->n, 2, scale), DT_F32));
     KValue *next = kb_fma(b, left(c, k), factor, kb_carried(loop, 0));
     kb_end_for(b, loop, &next);
     return kb_result(loop, 0);
 }
 
-ELEMENT(element_matmul_blocks) {
-    Blocks s;
+static KValue *column_sum(const Column *c) {
+    Lower *l = c->l;
     KBuilder *b = &l->b;
-    int rank = n->in[0]->rank;
-    read_blocks(n, &s);
-    const Column c = {l, n, &s, idx, idx[rank - 1]};
-    KValue *sum = quant_has(n, 5) ? kb_cast(b, lower_load(l, n, 5, &c.column), DT_F32) : kb_float(b, DT_F32, 0);
-    if (quant_has(n, 4))
-        return add_ungrouped(&c, sum);
-    int64_t full = s.k / s.size;
+    const Blocks *s = c->s;
+    KValue *sum = quant_has(c->n, 5) ? kb_cast(b, lower_load(l, c->n, 5, &c->column), DT_F32) : kb_float(b, DT_F32, 0);
+    if (quant_has(c->n, 4))
+        return add_ungrouped(c, sum);
+    int64_t full = s->k / s->size;
     KInstr *loop = lower_for(l, KLOOP_REDUCE, "block", 0, full, 1, &sum);
-    KValue *next = add_block(&c, lower_iv(l, loop), s.size, kb_carried(loop, 0));
+    KValue *next = add_block(c, lower_iv(l, loop), s->size, kb_carried(loop, 0));
     kb_end_for(b, loop, &next);
     sum = kb_result(loop, 0);
-    return s.k % s.size ? add_block(&c, kx_const(l->arena, full), s.k % s.size, sum) : sum;
+    return s->k % s->size ? add_block(c, kx_const(l->arena, full), s->k % s->size, sum) : sum;
+}
+
+/* Panels of so many columns, from column `first` on. */
+static void lower_panels(Lower *l, const Node *n, const Blocks *s, int64_t first, int64_t columns, int64_t panels) {
+    const Value *y = n->out[0];
+    Arena *a = l->arena;
+    int64_t dim[GRAPH_MAX_RANK], rows = s->count * s->bytes;
+    KIndex idx[GRAPH_MAX_RANK];
+    memcpy(dim, y->dim, (size_t)y->rank * sizeof *dim);
+    dim[y->rank - 1] = 1;
+    LoopNest nest = lower_loops(l, y->rank, dim, NULL);
+    KInstr *panel = lower_for(l, KLOOP_PARALLEL, "panel", 0, panels, 0, NULL);
+    KInstr *column = lower_for(l, KLOOP_PARALLEL, "column", 0, columns, 0, NULL);
+    KIndex p = lower_iv(l, panel), i = lower_iv(l, column);
+    memcpy(idx, nest.idx, sizeof idx);
+    idx[y->rank - 1] = kx_add_const(a, kx_add(a, kx_scale(a, p, columns), i), first);
+    KIndex weights = kx_add_const(a, kx_add(a, kx_scale(a, p, columns * rows), i), first * rows);
+    const Column c = {l, n, s, idx, idx[y->rank - 1], weights, columns};
+    lower_store(l, n, 0, idx, column_sum(&c));
+    kb_end_for(&l->b, column, NULL);
+    kb_end_for(&l->b, panel, NULL);
+    lower_end_loops(l, &nest);
+}
+
+LOWER(lower_matmul_blocks) {
+    Blocks s;
+    read_blocks(n, &s);
+    int64_t full = s.n / PANEL;
+    if (full)
+        lower_panels(l, n, &s, 0, PANEL, full);
+    if (s.n % PANEL)
+        lower_panels(l, n, &s, full * PANEL, s.n % PANEL, 1);
 }
 
 MACS(macs_matmul_blocks) { return (double)value_count(n->out[0]) * (double)attr_int(n, "K", 0); }

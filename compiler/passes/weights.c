@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ops/op.h"
+#include "ops/qblock.h"
 #include "passes/edit.h"
 #include "passes/fold.h"
 #include "passes/passes.h"
@@ -82,9 +83,11 @@ typedef struct Packing {
 } Packing;
 
 static void pack_column(const Value *x, const Matrix *m, const Packing *p, int64_t c, uint8_t *to) {
+    int64_t first = c / PANEL * PANEL, columns = m->n - first < PANEL ? m->n - first : PANEL;
+    to += first * p->count * p->bytes + c % PANEL;
     for (int64_t k = 0; k < m->k; k++) {
         int64_t row = k / p->size * p->bytes + k % p->size / p->each;
-        to[row * m->n + c] |= (uint8_t)(packed_element(x, k * m->step[0] + c * m->step[1]) << (k % p->size % p->each * p->bits));
+        to[row * columns] |= (uint8_t)(packed_element(x, k * m->step[0] + c * m->step[1]) << (k % p->size % p->each * p->bits));
     }
 }
 
@@ -145,7 +148,7 @@ static bool pack_matrix(Node *n, const Weights *w) {
     uint8_t *bytes = ARENA_ARRAY(n->graph->arena, uint8_t, rows * m.n);
     for (int64_t c = 0; c < m.n; c++)
         pack_column(w->x, &m, &p, c, bytes);
-    Value *packed = bytes_const(w, w->x->name, t == DT_I8 ? DT_I8 : DT_U8, 2, (int64_t[]){rows, m.n}, bytes, rows * m.n);
+    Value *packed = bytes_const(w, w->x->name, t == DT_I8 ? DT_I8 : DT_U8, 1, (int64_t[]){rows * m.n}, bytes, rows * m.n);
     Value *in[] = {n->in[0], packed, spread_scales(w, &m, &p), packed_zeros(w, &m, &p), NULL, n->nin > 2 ? n->in[2] : NULL};
     const Attr attrs[] = {{.name = "K", .kind = ATTR_INT, .i = m.k}, {.name = "N", .kind = ATTR_INT, .i = m.n},
                           {.name = "bits", .kind = ATTR_INT, .i = p.bits}, {.name = "block_size", .kind = ATTR_INT, .i = p.size}};

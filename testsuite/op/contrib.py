@@ -102,7 +102,7 @@ def pack(x, bits):
 
 def blocks():
     for bits, k, n, size, zeros in [(4, 64, 5, 16, None), (4, 40, 7, 16, "packed"), (8, 32, 3, 32, "packed"), (2, 48, 4, 16, "numbers"),
-                                    (4, 33, 6, 32, None)]:
+                                    (4, 33, 6, 32, None), (4, 32, 261, 16, "packed")]:
         count = -(-k // size)
         w = rng.integers(0, 1 << bits, (n, count, size))
         zero = rng.integers(0, 1 << bits, (n, count)) if zeros else np.full((n, count), 1 << (bits - 1))
@@ -110,7 +110,7 @@ def blocks():
         real_weights = ((w - zero[..., None]) * scales[..., None]).reshape(n, -1)[:, :k]
         want = (a.astype(np.float64) @ real_weights.T + bias).astype(f)
         given = pack(zero, bits).ravel() if zeros == "packed" else zero.astype(f) if zeros else None
-        yield case(f"matmulnbits_{bits}_{k}", "MatMulNBits", [a, pack(w, bits), scales.ravel(), given, None, bias], want, [1, 2, 3, 5], atol=1e-6 * float(np.abs(want).max()), bits=bits,
+        yield case(f"matmulnbits_{bits}_{k}_{n}", "MatMulNBits", [a, pack(w, bits), scales.ravel(), given, None, bias], want, [1, 2, 3, 5], atol=1e-6 * float(np.abs(want).max()), bits=bits,
                    block_size=size, K=k, N=n)
     w, order = rng.integers(0, 16, (6, 2, 16)), rng.permutation(np.arange(32) // 16).astype(np.int32)
     scales, a = np.abs(array(f, 6, 2)) + f(0.1), array(f, 3, 32)

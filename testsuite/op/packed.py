@@ -55,6 +55,9 @@ def products(kind):
     for name, axis, block in [("one", None, 0), ("channels", 1, 0), ("rows", 0, 0), ("blocks", 0, 16), ("across", 1, 8)]:
         p = Packed(f"matmul_{name}_{kind}", x)
         yield p.case(p.node("MatMul", "x0", p.weights(kind, (37, 24), axis, block)))
+    for columns in (128, 129, 300):
+        p = Packed(f"matmul_panels_{columns}_{kind}", array(f, 7, 33))
+        yield p.case(p.node("Add", p.node("MatMul", "x0", p.weights(kind, (33, columns), 0, 16)), p.constant(array(f, columns))))
     p = Packed(f"gemm_{kind}", x)
     turned = p.node("Transpose", p.weights(kind, (18, 37), 1, 32, zeros=False), perm=[1, 0])
     yield p.case(p.node("Gemm", "x0", p.weights(kind, (20, 37), 0), p.constant(array(f, 20)), transB=1),
