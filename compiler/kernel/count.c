@@ -51,6 +51,9 @@ static void count_instr(const KInstr *i, double times, KCount *c) {
     case KOP_DOT_S8:
         c->fmas += times * 4 * lanes;
         break;
+    case KOP_DOT_SUM:
+        c->fmas += times * (double)i->arg[0]->type.lanes;
+        break;
     case KOP_LOAD:
         c->load_bytes += times * lanes * dtype_size(i->mem.param->dtype);
         break;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sums of products of bytes become dot products of four where the machine has them: the constant operand is stored anew,
- * four iterations of the sum side by side, so that a vector of outputs finds its words in one piece. */
+/* Sums of products of bytes become dot products of four (or sixteen) where the machine has them: the constant operand is
+ * stored anew, so many iterations of the sum side by side, so that a vector of outputs finds its words in one piece. */
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
+
+enum { ALONG = 16 };
 
 /* for c in 0..depth: sum += x[.. + c] * w[.. + stride * c + ..], both bytes, w signed and constant. */
 typedef struct DotLoop {
@@ -11,6 +13,7 @@ typedef struct DotLoop {
     KOp op;     /* by the sign of x */
     bool flips; /* x is stored with the other sign; its sign bit is flipped on the way */
     int64_t depth, stride;
+    int width; /* how many at a time */
 } DotLoop;
 
 static const KInstr *through_cast(const KValue *v) {
@@ -114,13 +117,13 @@ static int depth_axis(const KData *data, int64_t depth, int64_t stride) {
     return -1;
 }
 
-static KData interleaved(Arena *a, const KData *old, int axis) {
+static KData interleaved(Arena *a, const KData *old, int axis, int width) {
     int64_t *dim = ARENA_ARRAY(a, int64_t, old->rank + 1), *stride = ARENA_ARRAY(a, int64_t, old->rank + 1);
     for (int d = 0; d < old->rank; d++) {
-        dim[d] = d == axis ? old->dim[d] / 4 : old->dim[d];
-        stride[d] = d == axis ? old->stride[d] * 4 : old->stride[d];
+        dim[d] = d == axis ? old->dim[d] / width : old->dim[d];
+        stride[d] = d == axis ? old->stride[d] * width : old->stride[d];
     }
-    dim[old->rank] = 4;
+    dim[old->rank] = width;
     stride[old->rank] = old->stride[axis];
     return (KData){.bytes = old->bytes, .rank = old->rank + 1, .dim = dim, .stride = stride};
 }
@@ -139,6 +142,10 @@ static bool suits(const Target *t, const DotLoop *d, const KData *w) {
     if (t->dot & (DOT_HALVES | (d->op == KOP_DOT ? DOT_U8S8 : DOT_S8S8)))
         return true;
     return d->op == KOP_DOT_S8 && t->dot & DOT_NARROW && !has_least(w, 0, 0);
+}
+
+static int width_of(const Target *t, const DotLoop *d) {
+    return t->dot & DOT_ALONG && d->op == KOP_DOT_S8 && d->depth % ALONG == 0 ? ALONG : 4;
 }
 
 /* Whether every call gives the operand a whole constant of the right form that nothing else reads. */
@@ -169,24 +176,33 @@ static void reorder(const KModule *m, const DotLoop *d) {
             continue;
         KBuffer *b = m->calls.data[i].arg[d->load_w->mem.param->index].buffer;
         if (!done[b->index])
-            b->data = interleaved(m->arena, &b->data, depth_axis(&b->data, d->depth, d->stride));
+            b->data = interleaved(m->arena, &b->data, depth_axis(&b->data, d->depth, d->stride), d->width);
         done[b->index] = true;
     }
 }
 
 /* --- the loop --- */
 
-/* The operand's address at iteration c, a multiple of 4. */
+/* The operand's address at iteration c, a multiple of the width. */
 static KIndex new_address(Arena *a, const DotLoop *d, KValue *c) {
     KIndex old = d->load_w->mem.at;
     int64_t block = d->stride * d->depth, within = old->base % block;
-    KIndex at = kx_add_const(a, kx_scale(a, kx_var(a, c), d->stride), old->base - within + 4 * within);
+    KIndex at = kx_add_const(a, kx_scale(a, kx_var(a, c), d->stride), old->base - within + d->width * within);
     for (int k = 0; k < old->n; k++) {
         const KTerm *t = &old->term[k];
         if (t->var != kb_iv(d->loop))
-            at = kx_add(a, at, kx_scale(a, kx_var(a, t->var), t->coef % block ? 4 * t->coef : t->coef));
+            at = kx_add(a, at, kx_scale(a, kx_var(a, t->var), t->coef % block ? d->width * t->coef : t->coef));
     }
     return at;
+}
+
+static KValue *along(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
+    KIndex at = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), kx_var(b->arena, c));
+    KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, at, ALONG, 1), DT_I8);
+    KValue *w = kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, c), ALONG, 1);
+    if (d->flips)
+        x = kb_binary(b, KOP_XOR, x, kb_splat(b, kb_int(b, DT_I8, INT8_MIN), ALONG));
+    return kb_dot(b, KOP_DOT_SUM, x, w, sum);
 }
 
 static KValue *four_at_once(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
@@ -199,7 +215,7 @@ static KValue *four_at_once(KBuilder *b, const DotLoop *d, KValue *c, KValue *su
 }
 
 static KValue *one_after_another(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < d->width; j++) {
         KMap m = kmap_new(d->kernel);
         KIndex here = kx_add_const(b->arena, kx_var(b->arena, c), j);
         kmap_set(&m, kb_iv(d->loop), kx_value(b, here));
@@ -218,9 +234,12 @@ static KValue *one_after_another(KBuilder *b, const DotLoop *d, KValue *c, KValu
 static void rewrite(const DotLoop *d, bool plain) {
     KInstr *old = d->loop;
     KBuilder b = kb_before(d->kernel, old);
-    KInstr *loop = kb_for(&b, KLOOP_REDUCE, kb_iv(old)->name, old->arg[0], old->arg[1], 4, 1, old->arg + 2);
+    KInstr *loop = kb_for(&b, KLOOP_REDUCE, kb_iv(old)->name, old->arg[0], old->arg[1], d->width, 1, old->arg + 2);
     KValue *c = kb_iv(loop), *sum = kb_carried(loop, 0);
-    sum = plain ? one_after_another(&b, d, c, sum) : four_at_once(&b, d, c, sum);
+    if (plain)
+        sum = one_after_another(&b, d, c, sum);
+    else
+        sum = d->width == ALONG ? along(&b, d, c, sum) : four_at_once(&b, d, c, sum);
     kb_end_for(&b, loop, &sum);
     KMap m = kmap_new(d->kernel);
     kmap_set(&m, old->result[0], kb_result(loop, 0));
@@ -235,6 +254,7 @@ void schedule_module_dots(KModule *m, const Target *t, bool plain) {
     for (int i = 0; i < all.len; i++) {
         if (!may_reorder(m, t, &all.data[i]))
             continue;
+        all.data[i].width = width_of(t, &all.data[i]);
         reorder(m, &all.data[i]);
         rewrite(&all.data[i], plain);
     }

@@ -251,7 +251,7 @@ static bool check_call(Check *c, const KInstr *i) {
 /* --- loops --- */
 
 static bool accumulates(KOp op) {
-    return op == KOP_ADD || op == KOP_FMA || op == KOP_DOT || op == KOP_DOT_S8 || op == KOP_MUL || op == KOP_MIN || op == KOP_MAX;
+    return op == KOP_ADD || op == KOP_FMA || op == KOP_DOT || op == KOP_DOT_S8 || op == KOP_DOT_SUM || op == KOP_MUL || op == KOP_MIN || op == KOP_MAX;
 }
 
 static bool trace_block(Check *c, Chain *chain, const KInstr *loop, const KBlock *b);
@@ -275,7 +275,7 @@ static bool trace_pass(Check *c, Chain *chain, const KInstr *i, const KValue *fr
 }
 
 static bool trace_accumulate(Check *c, Chain *chain, const KInstr *i) {
-    bool product = i->op == KOP_FMA || i->op == KOP_DOT || i->op == KOP_DOT_S8;
+    bool product = i->op == KOP_FMA || i->op == KOP_DOT || i->op == KOP_DOT_S8 || i->op == KOP_DOT_SUM;
     KOp op = product ? KOP_ADD : i->op;
     int n = 0;
     Chain from = {0};
@@ -441,6 +441,11 @@ static bool check_kind(Check *c, const KInstr *i) {
     case KOP_DOT:
     case KOP_DOT_S8:
         if (i->result[0]->type.dtype != DT_I32 || !arguments_equal(i, 0) || !same_type(i->result[0]->type, i->arg[0]->type))
+            return fail(c, i, "the types differ");
+        return true;
+    case KOP_DOT_SUM:
+        if (!same_type(i->result[0]->type, (KType){DT_I32, 1}) || !same_type(i->arg[2]->type, (KType){DT_I32, 1}) ||
+            i->arg[0]->type.dtype != DT_I8 || !same_type(i->arg[0]->type, i->arg[1]->type))
             return fail(c, i, "the types differ");
         return true;
     case KOP_SELECT:

@@ -85,6 +85,8 @@ KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel
 
 int quant_shift(const Lower *l, DType t) {
     unsigned dot = l->options.dot;
+    if (dot & DOT_ALONG)
+        return t == DT_U8 ? -128 : 0;
     if (!dot || dot & DOT_HALVES)
         return 0;
     return t == DT_I8 && !(dot & (DOT_S8S8 | DOT_NARROW)) ? 128 : t == DT_U8 && !(dot & DOT_U8S8) ? -128 : 0;

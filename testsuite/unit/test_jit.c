@@ -481,6 +481,30 @@ START_TEST(products_of_words) {
 }
 END_TEST
 
+START_TEST(sums_of_products_of_bytes) {
+    Case c = case_new(2, (DType[]){DT_I8, DT_I8}, DT_I32, N, N / 16);
+    KBuilder *b = &c.b;
+    for (int k = 0; k < N / 16; k++) {
+        KValue *x = kb_load_vector(b, c.in[0], kx_const(c.arena, 16 * k), 16, 1), *y = kb_load_vector(b, c.in[1], kx_const(c.arena, 16 * k), 16, 1);
+        kb_store(b, c.out, kx_const(c.arena, k), kb_dot(b, KOP_DOT_SUM, x, y, kb_int(b, DT_I32, 1000 * k)));
+    }
+    int8_t in[2][N];
+    int32_t out[N / 16];
+    for (int k = 0; k < N; k++) {
+        in[0][k] = (int8_t)(k % 3 ? k * 37 : -128);
+        in[1][k] = (int8_t)(k < 16 ? -128 : k * 91);
+    }
+    case_run(&c, (const void *const[]){in[0], in[1]}, out, JIT_FAST);
+    for (int k = 0; k < N / 16; k++) {
+        int32_t want = 1000 * k;
+        for (int i = 16 * k; i < 16 * k + 16; i++)
+            want += in[0][i] * in[1][i];
+        ck_assert_int_eq(out[k], want);
+    }
+    arena_free(c.arena);
+}
+END_TEST
+
 START_TEST(select_and_bitcast) {
     DType t[] = {DT_F32, DT_F32};
     for (int lanes = 1; lanes <= 8; lanes *= 8) {
@@ -767,6 +791,7 @@ int main(void) {
     tcase_add_loop_test(ops, lanes_move, 0, 5);
     tcase_add_loop_test(ops, lanes_reduce, 0, 4);
     tcase_add_test(ops, products_of_words);
+    tcase_add_test(ops, sums_of_products_of_bytes);
     tcase_add_test(ops, select_and_bitcast);
     tcase_add_test(ops, index_division_is_floor);
     tcase_add_loop_test(ops, control_flow, 0, 2);

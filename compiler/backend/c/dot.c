@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Helpers for dot products of the bytes of words: intrinsics where the compiler's machine has them, else plain C. */
+#include <assert.h>
 #include <string.h>
 
 #include "backend/c/print.h"
@@ -110,4 +111,46 @@ void c_dot_helper(Helpers *h, const char *name, KType t, bool sign) {
     else
         plain_vector(h, t, sign);
     sb_puts(&h->text, guarded ? "#endif\n}\n" : "}\n");
+}
+
+/* --- sixteen bytes, whose products are summed along --- */
+
+#define HAS_MVE "defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)"
+
+bool c_is_bytes(const Helpers *h, KType t) { return t.dtype == DT_I8 && t.lanes == 16 && h->target->dot & DOT_ALONG && !h->target->vector_bits; }
+
+void c_bytes_type(Helpers *h, const char *name) {
+    sb_printf(&h->types, "#if " HAS_MVE "\ntypedef int8x16_t %s;\n#else\ntypedef struct {\n    int8_t lane[16];\n} %s;\n#endif\n", name, name);
+}
+
+void c_bytes_helper(Helpers *h, const char *family, const char *name, DType from) {
+    const char *v = c_type(h, (KType){DT_I8, 16});
+    static const struct {
+        const char *family, *parameters, *mve, *plain;
+    } forms[] = {
+        {"load", "const int8_t *p", "vldrbq_s8(p)", "memcpy(z.lane, p, 16)"},
+        {"word", "const uint8_t *p", "vreinterpretq_s8_u8(vldrbq_u8(p))", "memcpy(z.lane, p, 16)"},
+        {"splat", "int8_t x", "vdupq_n_s8(x)", "memset(z.lane, x, 16)"},
+        {"xor", "# x, # y", "veorq_s8(x, y)", "for (int i = 0; i < 16; i++)\n        z.lane[i] = (int8_t)(x.lane[i] ^ y.lane[i])"},
+        {"dot_sum", "# x, # y, int32_t z", "vmladavaq_s8(z, x, y)",
+         "for (int i = 0; i < 16; i++)\n        z = (int32_t)((uint32_t)z + (uint32_t)(x.lane[i] * y.lane[i]))"},
+    };
+    size_t i = 0;
+    (void)from;
+    while (strcmp(family, forms[i].family)) {
+        i++;
+        assert(i < sizeof forms / sizeof *forms);
+    }
+    bool sum = !strcmp(family, "dot_sum");
+    sb_printf(&h->text, "static MLCC_INLINE %s %s(", sum ? "int32_t" : v, name);
+    for (const char *p = forms[i].parameters; *p; p++) {
+        if (*p == '#')
+            sb_puts(&h->text, v);
+        else
+            sb_putc(&h->text, *p);
+    }
+    sb_printf(&h->text, ") {\n#if " HAS_MVE "\n    return %s;\n#else\n", forms[i].mve);
+    if (!sum)
+        sb_printf(&h->text, "    %s z;\n", v);
+    sb_printf(&h->text, "    %s;\n    return z;\n#endif\n}\n", forms[i].plain);
 }

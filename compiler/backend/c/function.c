@@ -258,12 +258,15 @@ static const char *vector_text(Printer *p, const KInstr *i) {
     KType t = i->result[0]->type, a = i->nargs ? i->arg[0]->type : t;
     const char *op = operator_of(i->op);
     switch (i->op) {
+    case KOP_DOT_SUM: return call_helper(p, "dot_sum", i, a, DT_NONE);
     case KOP_ADD:
     case KOP_SUB:
     case KOP_MUL:
     case KOP_AND:
     case KOP_OR:
     case KOP_XOR:
+        if (c_is_bytes(p->h, t))
+            break;
         return arena_printf(p->arena, "%s %s %s", operand(p, i, 0), op, operand(p, i, 1));
     case KOP_DIV:
         if (dtype_is_float(t.dtype))
@@ -297,18 +300,21 @@ static const char *vector_text(Printer *p, const KInstr *i) {
     return call_helper(p, kop_info[i->op].name, i, t, a.dtype);
 }
 
-/* Four bytes that are read to become a word: plain C has no type for them. */
+/* Bytes that are read to become a word, or sixteen with the other sign: plain C has no type for them. */
 static bool is_word(const Printer *p, const KInstr *i) {
     const KInstr *next = i->next;
-    return i->op == KOP_LOAD && i->result[0]->type.lanes == 4 && i->mem.lane_stride == 1 && dtype_bits(i->mem.param->dtype) == 8 && next &&
-           next->op == KOP_BITCAST && next->arg[0] == i->result[0] && next->result[0]->type.dtype == DT_I32 && p->uses[i->result[0]->id] == 1;
+    if (i->op != KOP_LOAD || i->mem.lane_stride != 1 || dtype_bits(i->mem.param->dtype) != 8 || !next || next->op != KOP_BITCAST ||
+        next->arg[0] != i->result[0] || p->uses[i->result[0]->id] != 1)
+        return false;
+    KType t = next->result[0]->type;
+    return (t.dtype == DT_I32 && t.lanes == 1) || c_is_bytes(p->h, t);
 }
 
 static const char *load_text(Printer *p, const KInstr *i) {
     KType t = i->result[0]->type;
     const char *at = affine_text(p, i->mem.at);
     if (is_word(p, i))
-        return arena_printf(p->arena, "%s(&%s[%s])", c_helper(p->h, "word", (KType){DT_I32, 1}, t.dtype), i->mem.param->name, at);
+        return arena_printf(p->arena, "%s(&%s[%s])", c_helper(p->h, "word", i->next->result[0]->type, t.dtype), i->mem.param->name, at);
     if (t.lanes == 1)
         return arena_printf(p->arena, "%s[%s]", i->mem.param->name, at);
     if (i->mem.lane_stride == 1)
@@ -452,9 +458,8 @@ static void print_block(Printer *p, const KBlock *b) {
             break;
         }
         default: {
-            const char *s = expression(p, i);
-            if (i->op == KOP_BITCAST && i->arg[0]->def && is_word(p, i->arg[0]->def))
-                s = text_of(p, i->arg[0]);
+            bool read = i->op == KOP_BITCAST && i->arg[0]->def && is_word(p, i->arg[0]->def);
+            const char *s = read ? text_of(p, i->arg[0]) : expression(p, i);
             if (is_word(p, i) || may_wait(p, i, s))
                 set_text(p, i->result[0], s, false);
             else

@@ -27,7 +27,10 @@ const char *c_type(Helpers *h, KType t) {
     if (t.lanes == 1)
         return dtype_c(t.dtype);
     const char *name = name_of(h->arena, t);
-    if (first_time(h, name))
+    bool first = first_time(h, name);
+    if (first && c_is_bytes(h, t))
+        c_bytes_type(h, name);
+    else if (first)
         sb_printf(&h->types, "typedef %s %s __attribute__((vector_size(%d)));\n", t.dtype == DT_INDEX ? "int64_t" : lane_type(t.dtype),
                   name, t.lanes * lane_bytes(t.dtype));
     return name;
@@ -542,7 +545,9 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
         name = arena_printf(h->arena, "%s_%s", name, dtype_name(from));
     if (!first_time(h, name))
         return name;
-    if (one_of(family, "dot dot_s8"))
+    if (c_is_bytes(h, t))
+        c_bytes_helper(h, family, name, from);
+    else if (one_of(family, "dot dot_s8"))
         c_dot_helper(h, name, t, !strcmp(family, "dot_s8"));
     else if (!strcmp(family, "word"))
         word_helper(h, name, from);

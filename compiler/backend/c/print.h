@@ -19,6 +19,10 @@ typedef struct Helpers {
 const char *c_type(Helpers *h, KType t);
 /* Requires a helper of a family for these types and returns its name. */
 const char *c_helper(Helpers *h, const char *family, KType t, DType from);
+/* Sixteen bytes for targets that sum their products along (Target.dot): a type of plain C too, with few helpers. */
+bool c_is_bytes(const Helpers *h, KType t);
+void c_bytes_type(Helpers *h, const char *name);
+void c_bytes_helper(Helpers *h, const char *family, const char *name, DType from);
 /* Prints the helper of a dot product, on the bytes of words (dot.c). */
 void c_dot_helper(Helpers *h, const char *name, KType t, bool sign);
 /* Requires a memory type for unaligned vectors: "f32x16_u". */

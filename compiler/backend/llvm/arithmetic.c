@@ -143,6 +143,7 @@ LLVMValueRef build_arithmetic(Unit *u, const KInstr *i, LLVMValueRef *x) {
     case KOP_FMA: return multiply_add(u, t, x);
     case KOP_DOT: return build_dot(u, false, x);
     case KOP_DOT_S8: return build_dot(u, true, x);
+    case KOP_DOT_SUM: return build_dot_sum(u, x);
     case KOP_NEG: return is_float(t) ? LLVMBuildFNeg(u->builder, x[0], "") : LLVMBuildNeg(u->builder, x[0], "");
     case KOP_ABS: return absolute(u, t, x[0]);
     case KOP_SQRT: return square_root(u, t, x[0]);

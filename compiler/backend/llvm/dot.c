@@ -91,6 +91,19 @@ static LLVMValueRef narrow(const Unit *u, LLVMValueRef *x) {
     return LLVMBuildAdd(u->builder, x[2], build_intrinsic(u, "llvm.aarch64.neon.saddlp", 2, (LLVMTypeRef[]){words, halves}, 1, &pairs), "");
 }
 
+LLVMValueRef build_dot_sum(const Unit *u, LLVMValueRef *x) {
+    LLVMBuilderRef b = u->builder;
+    LLVMTypeRef t = LLVMTypeOf(x[0]), one = type_int(u, 32, 1);
+    int lanes = type_lanes(t);
+    if (is_arch(u, "thumb") && u->target->dot & DOT_ALONG && lanes == 16) {
+        LLVMValueRef zero = splat_int(one, 0), a[] = {zero, zero, zero, x[2], x[0], x[1]};
+        return build_intrinsic(u, "llvm.arm.mve.vmldava", 1, &t, 6, a);
+    }
+    LLVMTypeRef wide = type_int(u, 32, lanes);
+    LLVMValueRef product = LLVMBuildMul(b, LLVMBuildSExt(b, x[0], wide, ""), LLVMBuildSExt(b, x[1], wide, ""), "");
+    return LLVMBuildAdd(b, x[2], build_intrinsic(u, "llvm.vector.reduce.add", 1, &wide, 1, &product), "");
+}
+
 LLVMValueRef build_dot(const Unit *u, bool sign, LLVMValueRef *x) {
     unsigned dot = u->target->dot;
     int lanes = type_lanes(LLVMTypeOf(x[0]));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Kernels and functions of values as LLVM functions: addresses, memory, control flow. */
 #include <assert.h>
+#include <llvm-c/DebugInfo.h>
 #include <string.h>
 
 #include "backend/llvm/llvm.h"
@@ -146,6 +147,20 @@ static void block(Body *b, const KBlock *k);
 
 static void join(LLVMValueRef phi, LLVMValueRef value, LLVMBasicBlockRef from) { LLVMAddIncoming(phi, &value, &from, 1); }
 
+/* LLVM's own vectoriser keeps away where vectors are for dot products alone: what version 19 makes of gathers under
+ * predicates on Cortex-M gave wrong sums. */
+static void keep_scalar(const Unit *u, LLVMValueRef branch) {
+    static const char name[] = "llvm.loop.vectorize.enable";
+    if (u->target->vector_bits || !(u->target->dot & DOT_ALONG))
+        return;
+    LLVMContextRef c = u->context;
+    LLVMMetadataRef off[] = {LLVMMDStringInContext2(c, name, strlen(name)), LLVMValueAsMetadata(LLVMConstInt(LLVMInt1TypeInContext(c), 0, false))};
+    LLVMMetadataRef self = LLVMTemporaryMDNode(c, NULL, 0), list[] = {self, LLVMMDNodeInContext2(c, off, 2)};
+    LLVMMetadataRef node = LLVMMDNodeInContext2(c, list, 2);
+    LLVMMetadataReplaceAllUsesWith(self, node);
+    LLVMSetMetadata(branch, LLVMGetMDKindIDInContext(c, "llvm.loop", strlen("llvm.loop")), LLVMMetadataAsValue(c, node));
+}
+
 /* A bottom-tested loop behind a guard, as LLVM's own passes want loops. */
 static void loop(Body *b, const KInstr *i) {
     Unit *u = b->u;
@@ -167,7 +182,7 @@ static void loop(Body *b, const KInstr *i) {
     join(iv, next, latch);
     for (int k = 1; k < body->nargs; k++)
         join(value_of(b, body->arg[k]), value_of(b, body->last->arg[k - 1]), latch);
-    LLVMBuildCondBr(l, LLVMBuildICmp(l, LLVMIntSLT, next, hi, ""), head, after);
+    keep_scalar(u, LLVMBuildCondBr(l, LLVMBuildICmp(l, LLVMIntSLT, next, hi, ""), head, after));
     LLVMMoveBasicBlockAfter(after, latch);
     LLVMPositionBuilderAtEnd(l, after);
     for (int k = 0; k < i->nresults; k++) {

@@ -71,6 +71,7 @@ LLVMValueRef build_splat(const Unit *u, LLVMValueRef x, int lanes);
 /* --- dot.c: c plus the products of the bytes of each lane, those of x[0] signed or not --- */
 
 LLVMValueRef build_dot(const Unit *u, bool sign, LLVMValueRef *x);
+LLVMValueRef build_dot_sum(const Unit *u, LLVMValueRef *x); /* those of all lanes of x[0] and x[1] */
 
 /* --- sqrt.c: for machines without the instruction --- */
 
