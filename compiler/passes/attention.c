@@ -107,7 +107,8 @@ static Plan plan(const Pattern *p, const Target *t, int threads) {
 
 /* --- whether it pays --- */
 
-/* Bytes moved for a fused or a plain attention, each weighed by how far it comes. */
+/* Bytes moved for a fused or a plain attention, each weighed by how far it comes. Threads make no difference: results are the
+ * same for any number of them. */
 static double weigh(double bytes, double kept, const Target *t) {
     const double near = 1, middle = 2, far = 6;
     return bytes * (kept <= (double)t->l1 ? near : kept <= (double)t->l2 ? middle : far);
@@ -118,7 +119,7 @@ static bool pays(const Pattern *p, const Plan *b, const Target *t) {
     double blocks = (double)divide_up(p->keys, b->keys), mixed = 4 * (double)p->matrices * (double)p->queries * (double)p->size;
     double block = 4 * (double)b->rows * (double)b->keys;
     double plain = weigh(7 * scores, scores, t) + (b->pack ? weigh(2 * keys, keys, t) : 0);
-    double fused = weigh(6 * scores, block, t) + (b->pack ? weigh(2 * keys * (double)b->pieces, keys / (double)p->matrices, t) : 0) +
+    double fused = weigh(6 * scores, block, t) + (b->pack ? weigh(2 * keys, keys / (double)p->matrices, t) : 0) +
                    (blocks > 1 ? weigh(2 * mixed * blocks, block, t) : 0);
     return fused <= plain;
 }

@@ -109,6 +109,25 @@ static void conv_3x3(Built *b) {
     pads->ints = one;
 }
 
+/* Seven matrices of 112 places attend to themselves; the input has another shape, that of conv_3x3. */
+static void attention(Built *b) {
+    static const int64_t three[] = {3}, none[] = {1}, shape[] = {7, 112, 256};
+    static const float scale[] = {1.0f / 256};
+    static int64_t perm[] = {0, 2, 1};
+    build_input(b, "x", FLOAT, "1 64 56 56");
+    build_raw(b, build_initializer(b, "shape", ONNX__TENSOR_PROTO__DATA_TYPE__INT64, 1, three), shape, sizeof shape);
+    build_raw(b, build_initializer(b, "scale", FLOAT, 1, none), scale, sizeof scale);
+    node(b, "Reshape", "x shape", "q");
+    Onnx__AttributeProto *order = build_attr(b, node(b, "Transpose", "q", "k"), "perm", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
+    order->n_ints = 3;
+    order->ints = perm;
+    node(b, "MatMul", "q k", "product");
+    node(b, "Mul", "product scale", "scores");
+    node(b, "Softmax", "scores", "weights");
+    node(b, "MatMul", "weights q", "y");
+    build_output(b, &b->graph, "y");
+}
+
 static void added(Built *b, int64_t columns, size_t bytes, const char *location) {
     int64_t dim[] = {2, columns};
     Onnx__TensorProto *t = weights(b, 2, dim, bytes);
@@ -194,7 +213,7 @@ static const struct Recipe {
     const char *name;
     void (*build)(Built *b);
 } recipes[] = {
-    RECIPE(small), RECIPE(symbolic), RECIPE(conv), RECIPE(conv_3x3), RECIPE(unsupported), RECIPE(cyclic), RECIPE(self_cycle), RECIPE(huge),
+    RECIPE(small), RECIPE(symbolic), RECIPE(conv), RECIPE(conv_3x3), RECIPE(attention), RECIPE(unsupported), RECIPE(cyclic), RECIPE(self_cycle), RECIPE(huge),
     RECIPE(product), RECIPE(negative), RECIPE(rank_100), RECIPE(undefined_input), RECIPE(undefined_output),
     RECIPE(defined_twice), RECIPE(arity), RECIPE(conv_group), RECIPE(conv_group_0), RECIPE(broadcast),
     RECIPE(short_weights), RECIPE(no_weights), RECIPE(huge_weights), RECIPE(external_missing), RECIPE(external_outside),

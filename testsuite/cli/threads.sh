@@ -5,6 +5,7 @@
 top=$PWD
 cd "$work" || exit 1
 "$top/testsuite/cli/make_model" conv_3x3 conv.onnx || exit 1
+"$top/testsuite/cli/make_model" attention attention.onnx || exit 1
 strict="-O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 # Numbers between 0 and 4.
 {
@@ -14,12 +15,12 @@ strict="-O2 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 
 # --- results ---
 
-# answers NAME OPTIONS...: the program of --main; its output is the same to the bit, however many threads run it.
+# answers NAME MODEL FORM OPTIONS...: the program of --main; its output is the same to the bit, however many threads run it.
 answers() {
-    name=$1 form=$2
-    shift 2
+    name="$2 $1" model=$2 form=$3
+    shift 3
     rm -rf run && mkdir run
-    if ! "$MLCC" conv.onnx -o run/net.$form --main "$@" >err 2>&1; then
+    if ! "$MLCC" $model.onnx -o run/net.$form --main "$@" >err 2>&1; then
         fail "$name" "$(cat err)"
         return
     fi
@@ -33,9 +34,9 @@ answers() {
         [ -n "$pool" ] || [ -z "$threads" ] || continue
         if ! (cd run && ./net $threads --out . ../image.npy) >err 2>&1; then
             fail "$name $threads" "$(cat err)"
-        elif [ ! -e want_$form.npy ]; then
-            cp run/output_0.npy want_$form.npy && pass "$name"
-        elif cmp -s run/output_0.npy want_$form.npy; then
+        elif [ ! -e want_$model.$form.npy ]; then
+            cp run/output_0.npy want_$model.$form.npy && pass "$name"
+        elif cmp -s run/output_0.npy want_$model.$form.npy; then
             pass "$name $threads"
         else
             fail "$name $threads" "other outputs"
@@ -45,11 +46,14 @@ answers() {
 
 for form in c o; do
     for parts in 1 2 3 5; do
-        answers ".$form for $parts" $form --target native --threads=$parts
+        answers ".$form for $parts" conv $form --target native --threads=$parts
+        answers ".$form for $parts" attention $form --target native --threads=$parts
     done
-    answers ".$form with its weights apart" $form --target native --threads=3 --weights=bin
-    answers ".$form with its arena" $form --target native --threads=2 --static-arena
+    answers ".$form with its weights apart" conv $form --target native --threads=3 --weights=bin
+    answers ".$form with its arena" attention $form --target native --threads=2 --static-arena
 done
+"$MLCC" attention.onnx -o cut.c --target native --threads=2
+case_ok "attention is cut" grep -q cut_attention_part_ cut.c
 
 # --- forms ---
 

@@ -454,17 +454,40 @@ static void vector_cast(Helpers *h, const char *name, KType t, DType from) {
         sb_printf(&h->text, "    return __builtin_convertvector(x != 0, %s);\n}\n", v);
 }
 
+/* x and y by the operation of reduce_which: vectors, or scalars where lanes is 1. */
+static const char *reduced_pair(Helpers *h, const char *which, KType t, const char *x, const char *y) {
+    Arena *a = h->arena;
+    bool narrow = t.lanes == 1 && dtype_bits(t.dtype) < 32;
+    if (!strcmp(which, "add") || !strcmp(which, "mul")) {
+        const char *sum = arena_printf(a, "%s %c %s", x, *which == 'a' ? '+' : '*', y);
+        return narrow ? arena_printf(a, "(%s)(%s)", dtype_c(t.dtype), sum) : sum;
+    }
+    if (t.lanes == 1)
+        return arena_printf(a, "%s %c %s ? %s : %s", x, which[1] == 'i' ? '<' : '>', y, x, y);
+    return arena_printf(a, "%s(%s, %s)", c_helper(h, which, t, DT_NONE), x, y);
+}
+
+/* By halves, so that compilers see vectors to the end. */
 static void vector_reduce(Helpers *h, const char *family, const char *name, KType t) {
-    const char *v = c_type(h, t), *e = dtype_c(t.dtype);
-    const char *which = family + strlen("reduce_");
-    open_vector(h, e, name, arena_printf(h->arena, "%s x", v));
-    sb_printf(&h->text, "    for (int n = %d; n; n /= 2)\n        for (int i = 0; i < n; i++)\n            x[i] = ", t.lanes / 2);
-    if (!strcmp(which, "add") || !strcmp(which, "mul"))
-        sb_printf(&h->text, "%sx[i] %c x[i + n]%s", dtype_bits(t.dtype) < 32 ? arena_printf(h->arena, "(%s)(", e) : "",
-                  *which == 'a' ? '+' : '*', dtype_bits(t.dtype) < 32 ? ")" : "");
-    else
-        sb_printf(&h->text, "x[i] %c x[i + n] ? x[i] : x[i + n]", which[1] == 'i' ? '<' : '>');
-    sb_puts(&h->text, ";\n    return x[0];\n}\n");
+    Arena *a = h->arena;
+    const char *v = c_type(h, t), *e = dtype_c(t.dtype), *which = family + strlen("reduce_");
+    KType half = {t.dtype, t.lanes / 2}, one = {t.dtype, 1};
+    if (t.lanes > 4) {
+        const char *part = c_helper(h, "extract", half, (DType)t.lanes), *rest = c_helper(h, family, half, DT_NONE);
+        const char *low = arena_printf(a, "%s(x, 0)", part), *high = arena_printf(a, "%s(x, %d)", part, half.lanes);
+        const char *both = reduced_pair(h, which, half, low, high);
+        open_vector(h, e, name, arena_printf(a, "%s x", v));
+        sb_printf(&h->text, "    return %s(%s);\n}\n", rest, both);
+        return;
+    }
+    open_vector(h, e, name, arena_printf(a, "%s x", v));
+    if (t.lanes == 4) {
+        sb_printf(&h->text, "    const %s y = %s;\n", e, reduced_pair(h, which, one, "x[0]", "x[2]"));
+        sb_printf(&h->text, "    const %s z = %s;\n", e, reduced_pair(h, which, one, "x[1]", "x[3]"));
+        sb_printf(&h->text, "    return %s;\n}\n", reduced_pair(h, which, one, "y", "z"));
+    } else {
+        sb_printf(&h->text, "    return %s;\n}\n", reduced_pair(h, which, one, "x[0]", "x[1]"));
+    }
 }
 
 static void vector_shape(Helpers *h, const char *family, const char *name, KType t, int other) {
