@@ -11,7 +11,6 @@ enum {
     DEEPEST = 16,
     LARGEST_BORDER_SCAN = 8192,
     UNROLLED_INSTRUCTIONS = 200,
-    LONG_CHAIN = 16, /* instructions between two additions to an accumulator: it does not wait */
 };
 
 typedef struct Schedule {
@@ -585,12 +584,11 @@ static void reduce_in_lanes(Schedule *s, KInstr *loop) {
     Accesses a = {0};
     int64_t lo, hi, trips;
     count_accesses(loop->block[0], kb_iv(loop), &a);
-    bool stores_along = a.stores && a.unit_stores == a.stores, reads_along = a.unit_loads && a.unit_loads + a.fixed_loads == a.loads;
-    if (has_loop(loop->block[0]) || !(a.stores ? stores_along : reads_along) || loop->step != 1)
+    if (has_loop(loop->block[0]) || !a.unit_loads || a.unit_loads + a.fixed_loads < a.loads || loop->step != 1)
         return;
-    int lanes = s->lanes, most = count_instrs(loop->block[0]) > LONG_CHAIN ? 1 : 4;
+    int lanes = s->lanes;
     while (loop && lanes > 1 && kloop_bounds(loop, &lo, &hi, &trips)) {
-        int chains = s->choice.chains ? s->choice.chains : most;
+        int chains = s->choice.chains ? s->choice.chains : 4;
         bool few = !s->choice.chains && trips < 8 * lanes; /* then a second loop for the rest costs more than waiting */
         while (chains > 1 && (trips < chains * lanes || (few && trips % (chains * lanes) >= lanes)))
             chains /= 2;

@@ -206,7 +206,8 @@ static void forget_scores(Attention *a) { lower_stage(a->l, a->n, 0, NULL, NULL,
 
 /* The exponentials of a row that lies in scratch take its place. */
 static KValue *exponentials(Attention *a, KIndex i, int64_t keys, KValue *most) {
-    return softmax_exponentials(a->l, a->n, a->idx, a->batch_axes + 1, keys, most, a->scores, of_scores(a, i, kx_const(a->l->arena, 0)));
+    KIndex at = of_scores(a, i, kx_const(a->l->arena, 0));
+    return softmax_exponentials(a->l, a->n, a->idx, a->batch_axes + 1, keys, most, a->scores, at);
 }
 
 /* All keys at once: each row's weights add up to its sum, by which the result is divided. */

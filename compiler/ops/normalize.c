@@ -90,13 +90,14 @@ KValue *softmax_exponentials(Lower *l, const Node *n, KIndex *idx, int axis, int
     KBuilder *b = &l->b;
     KIndex start = idx[axis];
     KValue *sum = kb_const_like(b, most->type, 0);
-    KInstr *loop = lower_for(l, KLOOP_REDUCE, "r", 0, size, 1, &sum);
+    KInstr *loop = lower_for(l, KLOOP_PARALLEL, "r", 0, size, 0, NULL); /* apart from the sum: in lanes by any compiler */
     idx[axis] = kx_add(l->arena, start, lower_iv(l, loop));
-    KValue *x = shifted_exp(l, lower_load(l, n, 0, idx), most);
-    kb_store(b, to, kx_add(l->arena, at, lower_iv(l, loop)), x);
-    KValue *next = kb_binary(b, KOP_ADD, x, kb_carried(loop, 0));
-    kb_end_for(b, loop, &next);
+    kb_store(b, to, kx_add(l->arena, at, lower_iv(l, loop)), shifted_exp(l, lower_load(l, n, 0, idx), most));
+    kb_end_for(b, loop, NULL);
     idx[axis] = start;
+    loop = lower_for(l, KLOOP_REDUCE, "r", 0, size, 1, &sum);
+    KValue *next = kb_binary(b, KOP_ADD, kb_load(b, to, kx_add(l->arena, at, lower_iv(l, loop))), kb_carried(loop, 0));
+    kb_end_for(b, loop, &next);
     return kb_result(loop, 0);
 }
 

@@ -11,7 +11,7 @@
 enum {
     FEWEST_ROWS = 12, MOST_ROWS = 96, /* of a block: tiles of registers need some … */
     PLAIN_ROWS = 4,                   /* … but not without vectors */
-    MANY_ROWS = 4,                    /* that pay for keys in another order, as in pass_storage */
+    MANY_ROWS = 4,                    /* fewer gain nothing, but for packed keys; which pay without vectors for no fewer */
     PLAIN_BYTES = 1 << 14,            /* for a block where there are no caches */
 };
 
@@ -35,7 +35,9 @@ static bool is_blind(const Node *n, const Value *weights) {
            const_float(zero, 0) == 0;
 }
 
-static Node *only_use(const Value *v, int index) { return v->uses.len == 1 && !v->is_output && v->uses.data[0].index == index ? v->uses.data[0].node : NULL; }
+static Node *only_use(const Value *v, int index) {
+    return v->uses.len == 1 && !v->is_output && v->uses.data[0].index == index ? v->uses.data[0].node : NULL;
+}
 
 /* All scores are for all values: no axis of the values is missing in the weights. */
 static bool same_batch(const Value *weights, const Value *y) {
@@ -43,9 +45,12 @@ static bool same_batch(const Value *weights, const Value *y) {
 }
 
 static bool find(Node *n, Pattern *p) {
-    if (!edit_is(n, "Softmax") || !is_matrix(n->out[0]) || (attr_int(n, "axis", -1) != -1 && attr_int(n, "axis", -1) != n->out[0]->rank - 1))
+    if (!edit_is(n, "Softmax") || !is_matrix(n->out[0]))
         return false;
     const Value *weights = n->out[0], *scores = n->in[0];
+    int64_t axis = attr_int(n, "axis", -1);
+    if (axis != -1 && axis != weights->rank - 1)
+        return false;
     *p = (Pattern){.softmax = n, .product = attention_product(scores), .matrices = 1};
     Node *next = only_use(weights, 2);
     if (next && is_blind(next, weights)) {
@@ -56,7 +61,8 @@ static bool find(Node *n, Pattern *p) {
     if (!p->product || !p->mix || !edit_is(p->mix, "MatMul"))
         return false;
     const Value *v = p->mix->in[1], *y = p->mix->out[0], *q = p->product->in[0];
-    if (!is_matrix(v) || !is_matrix(q) || !is_matrix(p->product->in[1]) || !value_count(y) || !value_count(weights) || !same_batch(weights, y))
+    if (!is_matrix(v) || !is_matrix(q) || !is_matrix(p->product->in[1]) || !same_batch(weights, y) || !value_count(y) ||
+        !value_count(weights))
         return false;
     for (int d = 0; d < y->rank - 2; d++)
         p->matrices *= y->dim[d];
@@ -92,8 +98,9 @@ static bool keys_lie_apart(const Pattern *p) {
 
 /* A row's scores fit the cache if all keys' do for a few rows; rows of a block stay near. */
 static Plan plan(const Pattern *p, const Target *t, int threads) {
-    int64_t near = t->l1 ? t->l1 / 2 : PLAIN_BYTES / 4, far = t->l2 ? t->l2 / 4 : PLAIN_BYTES, few = t->vector_bits ? FEWEST_ROWS : PLAIN_ROWS;
-    Plan b = {.pieces = 1, .pack = p->queries >= MANY_ROWS && keys_lie_apart(p)};
+    int64_t near = t->l1 ? t->l1 / 2 : PLAIN_BYTES / 4, far = t->l2 ? t->l2 / 4 : PLAIN_BYTES;
+    int64_t few = t->vector_bits ? FEWEST_ROWS : PLAIN_ROWS;
+    Plan b = {.pieces = 1, .pack = keys_lie_apart(p) && (t->vector_bits || p->queries >= MANY_ROWS)};
     int64_t rows = least(few, p->queries), row = (int64_t)sizeof(float);
     b.keys = p->keys * rows * row <= far ? p->keys : even(p->keys, far / (2 * rows * row));
     rows = near / (b.keys * row);
@@ -115,12 +122,18 @@ static double weigh(double bytes, double kept, const Target *t) {
 }
 
 static bool pays(const Pattern *p, const Plan *b, const Target *t) {
-    double scores = 4 * (double)p->matrices * (double)p->queries * (double)p->keys, keys = 4 * (double)p->matrices * (double)p->keys * (double)p->features;
-    double blocks = (double)divide_up(p->keys, b->keys), mixed = 4 * (double)p->matrices * (double)p->queries * (double)p->size;
-    double block = 4 * (double)b->rows * (double)b->keys;
-    double plain = weigh(7 * scores, scores, t) + (b->pack ? weigh(2 * keys, keys, t) : 0);
-    double fused = weigh(6 * scores, block, t) + (b->pack ? weigh(2 * keys, keys / (double)p->matrices, t) : 0) +
-                   (blocks > 1 ? weigh(2 * mixed * blocks, block, t) : 0);
+    if (p->queries < MANY_ROWS && !b->pack)
+        return false;
+    double matrix = 4 * (double)p->keys * (double)p->features, keys = (double)p->matrices * matrix;
+    double rows = 4 * (double)p->matrices * (double)p->queries, scores = rows * (double)p->keys, mixed = rows * (double)p->size;
+    double block = 4 * (double)b->rows * (double)b->keys, blocks = (double)divide_up(p->keys, b->keys);
+    double plain = weigh(7 * scores, scores, t), fused = weigh(6 * scores, block, t);
+    if (b->pack) {
+        plain += weigh(2 * keys, keys, t);
+        fused += weigh(2 * keys, matrix, t);
+    }
+    if (blocks > 1)
+        fused += weigh(2 * mixed * blocks, block, t);
     return fused <= plain;
 }
 
