@@ -144,8 +144,11 @@ void pass_group(Graph *g) {
     for (Node *n = g->first; n; n = n->next)
         if (n->op && edit_is(n, "DequantizeLinear") && n->out[0] && n->out[0]->uses.len > 1)
             repeat_dequantize(n);
-    for (Node *n = g->first, *next; n; n = next) {
-        next = n->next;
+    VEC(Node *) nodes = {0}; /* closing a group moves its members */
+    for (Node *n = g->first; n; n = n->next)
+        VEC_PUSH(g->arena, &nodes, n);
+    for (int i = 0; i < nodes.len; i++) {
+        Node *n = nodes.data[i];
         if (!starts(n))
             continue;
         Growth s = {{n}, 1};

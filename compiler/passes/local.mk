@@ -16,6 +16,8 @@ libmlcc_a_SOURCES += \
 	compiler/passes/passes.h \
 	compiler/passes/pad_channels.c \
 	compiler/passes/plan.c \
+	compiler/passes/products.c \
+	compiler/passes/products.h \
 	compiler/passes/prune.c \
 	compiler/passes/qdq.c \
 	compiler/passes/quantised.c \

@@ -10,6 +10,7 @@
 #include "passes/edit.h"
 #include "passes/fold.h"
 #include "passes/passes.h"
+#include "passes/products.h"
 #include "passes/quantised.h"
 
 /* What a QuantizeLinear asks for. */
@@ -34,76 +35,6 @@ static Value *new_node(const Wanted *w, const char *domain, const char *op, cons
 static bool only_user(const Value *v) { return value_only_user(v) != NULL; }
 
 /* --- products --- */
-
-/* x - zero of constants as I8, computed by folding. */
-static void centre(Quantised *q, const Node *d) {
-    Graph *g = q->x->graph;
-    Node *before = (Node *)d;
-    const Attr wide = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I16)}, byte = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I8)};
-    int64_t dim[GRAPH_MAX_RANK], count = value_count(q->zero);
-    for (int i = 0; i < q->x->rank; i++)
-        dim[i] = i == q->axis ? count : 1;
-    Value *zero = edit_reshaped_const(q->zero, q->axis < 0 ? 0 : q->x->rank, dim);
-    Value *in[] = {edit_node_with(before, "", "Cast", d, 1, &q->x, 1, &wide)->out[0], edit_node_with(before, "", "Cast", d, 1, &zero, 1, &wide)->out[0]};
-    Value *y = edit_node(before, "Sub", d, 2, in)->out[0];
-    q->x = edit_node_with(before, "", "Cast", d, 1, &y, 1, &byte)->out[0];
-    q->dtype = DT_I8;
-    q->zero = quantised_const(g, "zero", DT_I8, 0);
-}
-
-static bool is_centred(const Quantised *q) {
-    for (int64_t i = 0; i < value_count(q->zero); i++)
-        if (const_int(q->zero, i))
-            return false;
-    return true;
-}
-
-/* Elements of a few bits fit into 8 without their zero point, and so do unsigned ones round 128. */
-static bool can_centre(const Quantised *q) {
-    if (dtype_stored(q->dtype) != q->dtype)
-        return true;
-    for (int64_t i = 0; i < value_count(q->zero); i++)
-        if (q->dtype != DT_U8 || const_int(q->zero, i) != 128)
-            return false;
-    return !is_centred(q);
-}
-
-/* The largest distance of an element from the zero point. */
-static double widest(const Quantised *x) {
-    int64_t zero = const_int(x->zero, 0), below = zero - quant_least(x->dtype), above = quant_most(x->dtype) - zero;
-    return (double)(below > above ? below : above);
-}
-
-/* The largest sum of magnitudes that the weights of an output channel have without their zero point. */
-static double largest_sum(const Quantised *q, int axis) {
-    const Value *x = q->x;
-    int64_t inner = 1, channels = x->dim[axis], count = value_count(x);
-    double most = 0;
-    if (!value_is_const(x))
-        return 255.0 * (double)count / (double)(channels ? channels : 1);
-    for (int d = axis + 1; d < x->rank; d++)
-        inner *= x->dim[d];
-    double *sum = ARENA_ARRAY(x->graph->arena, double, channels);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t c = i / inner % channels;
-        sum[c] += fabs((double)(const_int(x, i) - const_int(q->zero, value_count(q->zero) > 1 ? c : 0)));
-    }
-    for (int64_t c = 0; c < channels; c++)
-        most = sum[c] > most ? sum[c] : most;
-    return most;
-}
-
-/* Weights with one scale, or one for each index of the given axis, that of output channels. Sums of products with x must fit
- * into 32 bits; those of bytes do, up to a bias. */
-static bool read_weights(Value *v, int axis, const Quantised *x, Quantised *q) {
-    if (!quantised_read(v, q) || dtype_size(q->dtype) != 1 || !fold_is_possible(q->x) || (q->axis >= 0 && q->axis != axis))
-        return false;
-    if (dtype_size(x->dtype) > 1 && largest_sum(q, axis < 0 ? 1 : axis) * widest(x) > (double)INT32_MAX / 2)
-        return false;
-    if (can_centre(q))
-        centre(q, v->def);
-    return true;
-}
 
 static double scale_at(const Value *scale, int64_t i) { return const_float(scale, value_count(scale) > 1 ? i : 0); }
 
@@ -144,7 +75,7 @@ static Value *integer_bias(Value *bias, const Quantised *x, const Quantised *w, 
 
 static Value *make_conv(Wanted *t, const Node *n) {
     Quantised x, w;
-    if (!edit_is(n, "Conv") || !quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], 0, &x, &w))
+    if (!edit_is(n, "Conv") || !quantised_tensor(n->in[0], &x) || !quantised_weights(n->in[1], 0, &x, &w))
         return NULL;
     Value *in[] = {x.x, x.scale, x.zero, w.x, w.scale, w.zero, t->to.scale, t->to.zero, NULL};
     bool bias = n->nin > 2 && n->in[2];
@@ -157,7 +88,7 @@ static Value *make_conv(Wanted *t, const Node *n) {
 static Value *make_conv_transpose(Wanted *t, const Node *n) {
     Quantised x, w;
     int64_t group = attr_int(n, "group", 1);
-    if (!edit_is(n, "ConvTranspose") || !quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], group == 1 ? 1 : -1, &x, &w))
+    if (!edit_is(n, "ConvTranspose") || !quantised_tensor(n->in[0], &x) || !quantised_weights(n->in[1], group == 1 ? 1 : -1, &x, &w))
         return NULL;
     Value *in[] = {x.x, x.scale, x.zero, w.x, w.scale, w.zero, t->to.scale, t->to.zero, NULL};
     bool bias = n->nin > 2 && n->in[2];
@@ -195,7 +126,7 @@ static Value *make_gemm(Wanted *t, const Node *n) {
     Value *c = n->nin > 2 ? n->in[2] : NULL;
     if (!edit_is(n, "Gemm") || attr_int(n, "transA", 0) || attr_float(n, "alpha", 1) != 1 || (c && attr_float(n, "beta", 1) != 1))
         return NULL;
-    if (!quantised_tensor(n->in[0], &x) || !read_weights(n->in[1], transposed ? 0 : 1, &x, &w) ||
+    if (!quantised_tensor(n->in[0], &x) || !quantised_weights(n->in[1], transposed ? 0 : 1, &x, &w) ||
         (c && value_count(c) != 1 && c->dim[c->rank - 1] != value_count(c)))
         return NULL;
     return make_qgemm(t, n, &x, &w, transposed, c);
@@ -205,7 +136,7 @@ static Value *make_matmul(Wanted *t, const Node *n, Value *bias) {
     Quantised x, y;
     if (!edit_is(n, "MatMul") || !quantised_tensor(n->in[0], &x))
         return NULL;
-    if (n->in[1]->rank == 2 && n->in[0]->rank > 1 && read_weights(n->in[1], 1, &x, &y))
+    if (n->in[1]->rank == 2 && n->in[0]->rank > 1 && quantised_weights(n->in[1], 1, &x, &y))
         return make_qgemm(t, n, &x, &y, false, bias);
     if (bias || !quantised_tensor(n->in[1], &y) || dtype_size(x.dtype) != 1 || dtype_size(y.dtype) != 1)
         return NULL;
@@ -259,7 +190,7 @@ static Value *make_average(Wanted *t, const Node *n) {
     bool local = edit_is(n, "AveragePool"), mean = is_spatial_mean(n);
     if ((!local && !mean && !edit_is(n, "GlobalAveragePool")) || !quantised_tensor(n->in[0], &x))
         return NULL;
-    if (dtype_size(x.dtype) > 1 && (double)value_count(x.x) * widest(&x) > (double)INT32_MAX * (double)(x.x->dim[0] * x.x->dim[1]))
+    if (dtype_size(x.dtype) > 1 && (double)value_count(x.x) * quantised_widest(&x) > (double)INT32_MAX * (double)(x.x->dim[0] * x.x->dim[1]))
         return NULL;
     Value *in[] = {x.x, x.scale, x.zero, t->to.scale, t->to.zero};
     if (local)
@@ -282,7 +213,7 @@ static Value *make_mean(Wanted *t, const Node *n) {
     int64_t count = value_count(x.x) / value_count(n->out[0]), given = axes ? value_count(axes) : 0, *list = ARENA_ARRAY(n->graph->arena, int64_t, given);
     for (int64_t i = 0; i < given; i++)
         list[i] = const_int(axes, i);
-    if (!count || (double)count * widest(&x) > (double)INT32_MAX)
+    if (!count || (double)count * quantised_widest(&x) > (double)INT32_MAX)
         return NULL;
     float scale = (float)const_float(x.scale, 0) * (float)count;
     Value *in[] = {x.x, sum ? graph_const_float(n->graph, "scale", scale) : x.scale, x.zero, t->to.scale, t->to.zero};
@@ -529,10 +460,17 @@ static const char *why_float(const Node *n) {
     return "mlcc has no form of it on integers, or not with these weights and attributes";
 }
 
+/* One note for each node of the model. */
 static void note_floats(Graph *g) {
-    for (const Node *n = g->first; n; n = n->next)
-        if (is_float_work(n))
-            VEC_PUSH(g->arena, &g->floats, ((FloatNote){n->name, n->op_type, why_float(n)}));
+    const char *last = "";
+    for (const Node *n = g->first; n; n = n->next) {
+        if (!is_float_work(n) || !strcmp(n->name, last))
+            continue;
+        bool product = edit_is(n, "Cast") && n->in[0]->dtype == DT_I32 && n->in[0]->kind == VALUE_NODE;
+        const char *why = product ? "its products are of integers, but no QuantizeLinear takes its result" : why_float(n);
+        VEC_PUSH(g->arena, &g->floats, ((FloatNote){n->name, product ? n->in[0]->def->op_type : n->op_type, why}));
+        last = n->name;
+    }
 }
 
 void pass_qdq(Graph *g) {
@@ -540,6 +478,11 @@ void pass_qdq(Graph *g) {
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
         if (tabulate(n) || (quantised && fold_quantise(n)))
+            node_remove(n);
+    }
+    for (Node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        if (product_to_float(n))
             node_remove(n);
     }
     pass_dead(g);

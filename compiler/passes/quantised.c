@@ -7,6 +7,7 @@
 
 #include "ops/quant.h"
 #include "passes/edit.h"
+#include "passes/fold.h"
 
 static bool is_element(DType t) { return dtype_is_integer(t) && dtype_size(t) <= 2; }
 
@@ -81,4 +82,73 @@ int64_t quantised_number(const Quantised *q, double x) {
     double least = (double)quant_least(q->dtype), most = (double)quant_most(q->dtype);
     double y = nearbyint((double)((float)x / (float)const_float(q->scale, 0))) + (double)const_int(q->zero, 0);
     return y < least || isnan(y) ? (int64_t)least : y > most ? (int64_t)most : (int64_t)y;
+}
+
+/* --- operands of products --- */
+
+/* x - zero of constants as I8, computed by folding. */
+static void centre(Quantised *q, const Node *d) {
+    Graph *g = q->x->graph;
+    Node *before = (Node *)d;
+    const Attr wide = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I16)}, byte = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I8)};
+    int64_t dim[GRAPH_MAX_RANK], count = value_count(q->zero);
+    for (int i = 0; i < q->x->rank; i++)
+        dim[i] = i == q->axis ? count : 1;
+    Value *zero = edit_reshaped_const(q->zero, q->axis < 0 ? 0 : q->x->rank, dim);
+    Value *in[] = {edit_node_with(before, "", "Cast", d, 1, &q->x, 1, &wide)->out[0], edit_node_with(before, "", "Cast", d, 1, &zero, 1, &wide)->out[0]};
+    Value *y = edit_node(before, "Sub", d, 2, in)->out[0];
+    q->x = edit_node_with(before, "", "Cast", d, 1, &y, 1, &byte)->out[0];
+    q->dtype = DT_I8;
+    q->zero = quantised_const(g, "zero", DT_I8, 0);
+}
+
+static bool is_centred(const Quantised *q) {
+    for (int64_t i = 0; i < value_count(q->zero); i++)
+        if (const_int(q->zero, i))
+            return false;
+    return true;
+}
+
+/* Elements of a few bits fit into 8 without their zero point, and so do unsigned ones round 128. */
+static bool can_centre(const Quantised *q) {
+    if (dtype_stored(q->dtype) != q->dtype)
+        return true;
+    for (int64_t i = 0; i < value_count(q->zero); i++)
+        if (q->dtype != DT_U8 || const_int(q->zero, i) != 128)
+            return false;
+    return !is_centred(q);
+}
+
+double quantised_widest(const Quantised *x) {
+    int64_t zero = const_int(x->zero, 0), below = zero - quant_least(x->dtype), above = quant_most(x->dtype) - zero;
+    return (double)(below > above ? below : above);
+}
+
+/* The largest sum of magnitudes that the weights of an output channel have without their zero point. */
+static double largest_sum(const Quantised *q, int axis) {
+    const Value *x = q->x;
+    int64_t inner = 1, channels = x->dim[axis], count = value_count(x);
+    double most = 0;
+    if (!value_is_const(x))
+        return 255.0 * (double)count / (double)(channels ? channels : 1);
+    for (int d = axis + 1; d < x->rank; d++)
+        inner *= x->dim[d];
+    double *sum = ARENA_ARRAY(x->graph->arena, double, channels);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t c = i / inner % channels;
+        sum[c] += fabs((double)(const_int(x, i) - const_int(q->zero, value_count(q->zero) > 1 ? c : 0)));
+    }
+    for (int64_t c = 0; c < channels; c++)
+        most = sum[c] > most ? sum[c] : most;
+    return most;
+}
+
+bool quantised_weights(Value *v, int axis, const Quantised *x, Quantised *q) {
+    if (!quantised_read(v, q) || dtype_size(q->dtype) != 1 || !fold_is_possible(q->x) || (q->axis >= 0 && q->axis != axis))
+        return false;
+    if (dtype_size(x->dtype) > 1 && largest_sum(q, axis < 0 ? 1 : axis) * quantised_widest(x) > (double)INT32_MAX / 2)
+        return false;
+    if (can_centre(q))
+        centre(q, v->def);
+    return true;
 }

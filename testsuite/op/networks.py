@@ -149,6 +149,25 @@ def registers(t, label):
     yield n.case(*(n.quantised(v, t, 0.03) for v in parts))
 
 
+def floats(t, label):
+    """Products whose result nobody quantises at once: on integers up to the sum."""
+    n = Network(f"normalised_{label}")
+    x = n.input(quantised(t, 1, 8, 6, 5), 0.02)
+    y = n.node("Conv", x, n.weights((12, 8, 3, 3), 12), n.constant(array(f, 12)), pads=[1, 1, 1, 1])
+    numbers = [array(f, 12), array(f, 12), array(f, 12), np.abs(array(f, 12)) + f(0.5)]
+    y = n.node("Relu", n.node("BatchNormalization", y, *map(n.constant, numbers)))
+    z = n.node("Conv", x, n.weights((8, 1, 3, 3), 8), group=8, strides=[2, 2])
+    z = n.node("Mul", n.node("Add", z, n.constant(array(f, 1, 8, 1, 1))), n.constant(array(f, 8, 1, 1)))
+    yield n.case(n.quantised(y, t, 0.05), n.quantised(z, t, 0.02))
+    n = Network(f"results_{label}")
+    x = n.input(quantised(t, 3, 16), 0.02)
+    parts = [n.node("Gelu", n.node("MatMul", x, n.weights((16, 9), 9, 1))), n.node("Gemm", x, n.weights((7, 16), 7), n.constant(array(f, 7)), transB=1, alpha=0.5),
+             n.node("Gemm", x, n.small_weights((16, 5), 5, "UINT4", 1), n.constant(array(f, 3, 1)))]
+    q, k = n.input(quantised(t, 2, 4, 8), 0.02), n.input(quantised(t, 2, 8, 6), 0.03)
+    parts += [n.node("Softmax", n.node("MatMul", q, k)), n.node("Conv", q, n.weights((5, 4, 3), 5), n.dequantised(n.constant(np.arange(5, dtype=np.int32)), np.arange(5) + 1, np.zeros(5, np.int32), axis=0))]
+    yield n.case(*parts, steps=1e-3)
+
+
 def more(t, label):
     n = Network(f"convtranspose_{label}")
     x = n.input(quantised(t, 1, 6, 5, 4), 0.02)
@@ -212,8 +231,8 @@ def dead(t, label):
 
 def cases():
     for t in (np.int8, np.uint8):
-        for family in (products, functions, registers, more, images, dead):
+        for family in (products, functions, registers, floats, more, images, dead):
             yield from family(t, np.dtype(t).name)
     for t in (np.int16, np.uint16):
-        for family in (products, functions, registers, more, images):
+        for family in (products, functions, registers, floats, more, images):
             yield from family(t, np.dtype(t).name)
