@@ -21,7 +21,7 @@ enum {
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
     OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_HALF_WEIGHTS, OPT_MATH, OPT_REQUANT, OPT_CALIBRATE,
     OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_BLOCK,
-    OPT_ROUNDING, OPT_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_DATA, OPT_HELP
+    OPT_ROUNDING, OPT_NO_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_DATA, OPT_HELP
 };
 
 static const struct Row {
@@ -62,9 +62,9 @@ static const struct Row {
     {OPT_ACTIVATIONS, 0, "activations", required_argument, MAKES, "TYPE  uint8 (default) or int8"},
     {OPT_BLOCK, 0, "block", required_argument, MAKES, "N  weights that share a scale: a power of 2 (default 32; int8 128)"},
     {OPT_ROUNDING, 0, "rounding", required_argument, MAKES, "HOW  of blocks: errors (make up for each other, by --calibrate) or nearest"},
-    {OPT_CORRECT_BIAS, 0, "correct-bias", no_argument, MAKES, "biases take the mean error of the weights before them"},
+    {OPT_NO_CORRECT_BIAS, 0, "no-correct-bias", no_argument, MAKES, "biases do not take the mean error of weights on the samples"},
     {OPT_EQUALIZE, 0, "equalize", no_argument, MAKES, "even out the ranges of channels between layers"},
-    {OPT_SMOOTH, 0, "smooth", optional_argument, MAKES, "[=SHARE]  move channels' ranges into MatMul weights (default 0.75)"},
+    {OPT_SMOOTH, 0, "smooth", optional_argument, MAKES, "[=SHARE]  move channels' ranges into MatMul weights (default 0.5)"},
     {OPT_SAMPLES, 0, "samples", required_argument, MAKES, "N  take at most N samples (default 512)"},
     {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, MAKES, "X  fail where less remains: of right labels, or an output's cosine"},
     {OPT_MATH, 0, "math", required_argument, TARGETS, "default|fast  fast: larger rounding errors where that saves time"},
@@ -258,9 +258,9 @@ static bool set(Options *o, int id, const char *arg) {
             return false;
         o->plain_rounding = k == 1;
         break;
-    case OPT_CORRECT_BIAS: o->correct_bias = true; break;
+    case OPT_NO_CORRECT_BIAS: o->keep_bias = true; break;
     case OPT_EQUALIZE: o->equalize = true; break;
-    case OPT_SMOOTH: o->smooth = 0.75; return !arg || (positive(arg, &o->smooth) && o->smooth < 1);
+    case OPT_SMOOTH: o->smooth = 0.5; return !arg || (positive(arg, &o->smooth) && o->smooth < 1);
     case OPT_DATA: o->data = arg; break;
     case OPT_ACCURACY_FLOOR: return positive(arg, &o->accuracy_floor) && o->accuracy_floor <= 1;
     case OPT_RUN: o->run_command = arg; break;

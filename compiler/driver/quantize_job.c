@@ -11,6 +11,7 @@
 #include "passes/passes.h"
 
 enum { MOST_ROUNDS = 32 };
+static const double EQUAL_SHARE = 0.5;
 
 /* The model with all that is known of it before it runs: what is written is the same for every target. */
 static bool read_plain(QuantizeJob *j, Diag *d, Compilation *c) {
@@ -45,7 +46,7 @@ static bool read_model(QuantizeJob *j, Diag *d, Compilation *c) {
     if (!read_plain(j, d, c))
         return false;
     if (j->o->equalize)
-        quantize_equalize(c->graph);
+        quantize_equalize(c->graph, &j->for_smoothing, EQUAL_SHARE);
     if (j->o->smooth > 0)
         quantize_smooth(c->graph, &j->for_smoothing, j->o->smooth);
     pass_dead(c->graph);
@@ -138,14 +139,14 @@ static bool read_samples(QuantizeJob *j) {
 static bool prepare(QuantizeJob *j) {
     const Options *o = j->o;
     Diag *d = j->diag;
-    if (o->smooth > 0) {
+    if (o->smooth > 0 || o->equalize) {
         if (!collect(j, read_plain, d, false, &j->for_smoothing))
             return false;
         d = &j->quiet;
     }
     if (!make_plan(j))
         return false;
-    if ((o->correct_bias || wants_gram(j)) && !collect(j, read_model, &j->quiet, wants_gram(j), &j->for_rounding))
+    if ((j->recipe.correct_bias || wants_gram(j)) && !collect(j, read_model, &j->quiet, wants_gram(j), &j->for_rounding))
         return false;
     j->recipe.stats = &j->for_rounding;
     if (!o->calibrate && !o->data)
@@ -249,11 +250,15 @@ const char *quantize_misuse(const Options *o) {
         return "--mixed needs --accuracy-floor";
     if (o->accuracy_floor > 0 && !data)
         return "--accuracy-floor needs --data or --calibrate";
-    if (o->correct_bias && !o->calibrate)
-        return "--correct-bias needs --calibrate";
+    if (o->equalize && !o->calibrate)
+        return "--equalize needs --calibrate";
     if (o->smooth > 0 && !o->calibrate)
         return "--smooth needs --calibrate";
     return NULL;
+}
+
+static bool corrects_bias(const Options *o) {
+    return o->calibrate && !o->keep_bias && !(o->quantize == QUANTIZE_WEIGHTS && dtype_is_float(o->weight_type));
 }
 
 bool quantize_model(QuantizeJob *j, Diag *d, const Options *o, FILE *report) {
@@ -265,7 +270,7 @@ bool quantize_model(QuantizeJob *j, Diag *d, const Options *o, FILE *report) {
     j->quiet.quiet = true;
     j->before.progress = d;
     j->target = jit_native_target(j->arena);
-    j->recipe = (QuantizeRecipe){o->quantize, o->activations, o->weight_type, o->block, o->correct_bias, NULL};
+    j->recipe = (QuantizeRecipe){o->quantize, o->activations, o->weight_type, o->block, corrects_bias(o), NULL};
     if (!prepare(j) || !quantise(j))
         return false;
     if (report) {

@@ -8,7 +8,7 @@
 #include "passes/quantize.h"
 #include "passes/quantize_edit.h"
 
-enum { SWEEPS = 8 };
+static const double least_range = 1e-3; /* of the largest channel's */
 
 /* A constant input of a node, in floats that may be changed. */
 typedef struct Numbers {
@@ -35,7 +35,35 @@ static int64_t input_channel(const Node *n, int64_t i) {
     return quantize_channel(w, 0, i) / outputs * w->dim[1] + quantize_channel(w, 1, i);
 }
 
-static void raise(double *most, int64_t channel, float x) { most[channel] = fmax(most[channel], fabs((double)x)); }
+/* How much the weights of each input channel matter: against the largest of the same output, whose scale they share. */
+static void weights_of_channels(const Node *n, double *most) {
+    const Value *w = n->in[1];
+    int axis = quantize_weight_axis(n);
+    double *row = ARENA_ARRAY(n->graph->arena, double, w->dim[axis]);
+    for (int64_t i = 0; i < value_count(w); i++) {
+        double *r = &row[quantize_channel(w, axis, i)];
+        *r = fmax(*r, fabs(const_float(w, i)));
+    }
+    for (int64_t i = 0; i < value_count(w); i++) {
+        double r = row[quantize_channel(w, axis, i)], *m = &most[input_channel(n, i)];
+        if (r > 0)
+            *m = fmax(*m, fabs(const_float(w, i)) / r);
+    }
+}
+
+/* What channels are divided by, so that this share of their range moves into the weights behind them. Channels that were
+ * almost nothing on the samples may be more elsewhere. */
+static float *factors(Arena *a, const QuantizeStats *s, const double *weights, double share) {
+    float *f = ARENA_ARRAY(a, float, s->channels);
+    double most = 0;
+    for (int64_t c = 0; c < s->channels; c++)
+        most = fmax(most, s->most[c]);
+    for (int64_t c = 0; c < s->channels; c++) {
+        double range = fmax(s->most[c], least_range * most);
+        f[c] = range > 0 && weights[c] > 0 ? (float)(pow(range, share) / pow(weights[c], 1 - share)) : 1;
+    }
+    return f;
+}
 
 /* --- between two layers --- */
 
@@ -95,24 +123,14 @@ static void make_own(Pair *pairs, int n) {
     }
 }
 
-/* Both sides get the geometric mean of their ranges. */
-static void even_out(Pair *p) {
-    Arena *a = arena_new();
+static void divide(Pair *p, const float *f) {
     int axis = quantize_weight_axis(p->from);
-    double *made = ARENA_ARRAY(a, double, p->channels), *taken = ARENA_ARRAY(a, double, p->channels);
     for (int64_t i = 0; i < p->w.count; i++)
-        raise(made, quantize_channel(p->from->in[1], axis, i), p->w.x[i]);
+        p->w.x[i] /= f[quantize_channel(p->from->in[1], axis, i)];
     for (int64_t i = 0; i < p->next.count; i++)
-        raise(taken, input_channel(p->to, i), p->next.x[i]);
-    for (int64_t c = 0; c < p->channels; c++)
-        made[c] = made[c] > 0 && taken[c] > 0 ? sqrt(made[c] / taken[c]) : 1;
-    for (int64_t i = 0; i < p->w.count; i++)
-        p->w.x[i] /= (float)made[quantize_channel(p->from->in[1], axis, i)];
-    for (int64_t i = 0; i < p->next.count; i++)
-        p->next.x[i] *= (float)made[input_channel(p->to, i)];
+        p->next.x[i] *= f[input_channel(p->to, i)];
     for (int64_t c = 0; c < p->bias.count; c++)
-        p->bias.x[c] /= (float)made[c];
-    arena_free(a);
+        p->bias.x[c] /= f[c];
 }
 
 /* One number for all channels would have to become many. */
@@ -122,16 +140,20 @@ static bool bias_fits(const Pair *p) {
     return at >= biased->nin || !biased->in[at] || value_count(biased->in[at]) == p->channels;
 }
 
-int quantize_equalize(Graph *g) {
+int quantize_equalize(Graph *g, const StrMap *stats, double share) {
     VEC(Pair) pairs = {0};
     Pair p;
     for (Node *n = g->first; n; n = n->next)
-        if (find_pair(n, &p) && bias_fits(&p))
+        if (find_pair(n, &p) && bias_fits(&p) && strmap_get(stats, p.to->in[0]->name))
             VEC_PUSH(g->arena, &pairs, p);
     make_own(pairs.data, pairs.len);
-    for (int sweep = 0; sweep < SWEEPS; sweep++)
-        for (int i = 0; i < pairs.len; i++)
-            even_out(&pairs.data[i]);
+    for (int i = 0; i < pairs.len; i++) {
+        const Pair *q = &pairs.data[i];
+        double *weights = ARENA_ARRAY(g->arena, double, q->channels);
+        bool alone = edit_is(q->to, "Conv") && q->to->in[1]->dim[1] == 1; /* no other channel shares the filter's scale */
+        weights_of_channels(q->to, weights);
+        divide(&pairs.data[i], factors(g->arena, strmap_get(stats, q->to->in[0]->name), weights, alone ? 1 : share));
+    }
     return pairs.len;
 }
 
@@ -139,22 +161,19 @@ int quantize_equalize(Graph *g) {
 
 static bool is_matrix_product(const Node *n) { return quantize_weight_axis(n) >= 0 && !edit_is(n, "Conv"); }
 
-/* The factors; NULL where nothing is to be done. */
-static float *factors(const Value *x, const QuantizeStats *s, double share) {
-    double *weights = ARENA_ARRAY(x->graph->arena, double, s->channels);
-    float *f = ARENA_ARRAY(x->graph->arena, float, s->channels);
+/* NULL where nothing is to be done. */
+static float *factors_of_users(const Value *x, const QuantizeStats *s, double share) {
+    Arena *a = x->graph->arena;
+    double *weights = ARENA_ARRAY(a, double, s->channels);
     int products = 0;
     for (int u = 0; u < x->uses.len; u++) {
         const Node *n = x->uses.data[u].node;
         if (!is_matrix_product(n) || x->uses.data[u].index)
             continue;
         products++;
-        for (int64_t i = 0; i < value_count(n->in[1]); i++)
-            raise(weights, input_channel(n, i), (float)const_float(n->in[1], i));
+        weights_of_channels(n, weights);
     }
-    for (int64_t c = 0; c < s->channels; c++)
-        f[c] = s->most[c] > 0 && weights[c] > 0 ? (float)(pow(s->most[c], share) / pow(weights[c], 1 - share)) : 1;
-    return products ? f : NULL;
+    return products ? factors(a, s, weights, share) : NULL;
 }
 
 static bool only_products(const Value *x) {
@@ -190,7 +209,7 @@ static Value *divided(Value *x, const float *f, int64_t channels) {
 }
 
 static bool smooth(Value *x, const QuantizeStats *s, double share) {
-    float *f = factors(x, s, share);
+    float *f = factors_of_users(x, s, share);
     if (!f)
         return false;
     Value *y = divide_normalization(x, f, s->channels) ? x : divided(x, f, s->channels);

@@ -63,11 +63,11 @@ void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r);
 
 /* --- graphs that lose less --- */
 
-/* Channels of one value in like ranges: what makes them is divided, and what takes them multiplied, by a factor for each.
- * Returns how many values were changed. */
-int quantize_equalize(Graph *g);
-/* The same at the inputs of MatMul and Gemm, so that a part of their channels' range (share, between 0 and 1) moves into
- * the weights; needs stats. */
+/* Channels of values between two layers in ranges more alike: what makes them is divided, and what takes them multiplied, by a
+ * factor for each, so that a part of their range (share, between 0 and 1) moves into the weights. Returns how many values were
+ * changed. */
+int quantize_equalize(Graph *g, const StrMap *stats, double share);
+/* The same at the inputs of MatMul and Gemm, whatever makes them. */
 int quantize_smooth(Graph *g, const StrMap *stats, double share);
 
 #endif

@@ -20,7 +20,7 @@ static Bytes dynamic_bytes(Value *x) {
         if (edit_is(n, "DynamicQuantizeLinear"))
             return (Bytes){n->out[0], n->out[1], n->out[2]};
     }
-    const char *names[] = {quantize_name(g, x->name, "uint8"), quantize_name(g, x->name, "step"), quantize_name(g, x->name, "zero")};
+    const char *names[] = {quantize_name(g, x->name, "q"), quantize_name(g, x->name, "step"), quantize_name(g, x->name, "zero")};
     Node *n = graph_node(g, x->def ? x->def->next : g->first, "", "DynamicQuantizeLinear", names[0], 1, &x, 3, names);
     value_set_type(n->out[0], DT_U8, x->rank, x->dim);
     value_set_type(n->out[1], DT_F32, 0, NULL);
@@ -61,18 +61,18 @@ static void make_product(Node *n, const QuantizeRecipe *r) {
     ChannelWeights w = quantize_by_channel(n, NULL, r);
     Bytes x = dynamic_bytes(n->in[0]);
     Value *in[] = {x.x, conv ? w.x : upright(n, w.x), x.zero}, *bias = n->nin > 2 ? n->in[2] : NULL;
-    Value *sum = quantize_node(n, g, "", conv ? "ConvInteger" : "MatMulInteger", n->name, "int32", 3, in, DT_I32);
+    Value *sum = quantize_node(n, g, "", conv ? "ConvInteger" : "MatMulInteger", n->name, "i", 3, in, DT_I32);
     value_set_type(sum, DT_I32, y->rank, y->dim);
     sum->def->name = n->name;
     for (int i = 0; conv && i < n->nattrs; i++)
         node_add_attr(sum->def, n->attr[i]);
     int64_t dim[GRAPH_MAX_RANK] = {w.channels, 1, 1, 1};
-    int rank = conv ? y->rank - 1 : 1;
+    int rank = w.channels == 1 ? 0 : conv ? y->rank - 1 : 1;
     for (int d = 1; d < rank; d++)
         dim[d] = 1;
-    Value *scale = quantize_const(g, n->in[1]->name, "scale", DT_F32, rank, dim, w.scale, (size_t)w.channels * sizeof *w.scale);
+    Value *scale = quantize_const(g, n->in[1]->name, "s", DT_F32, rank, dim, w.scale, (size_t)w.channels * sizeof *w.scale);
     Value *step = quantize_node(n, g, "", "Mul", n->name, "step", 2, (Value *[]){scale, x.scale}, DT_F32);
-    Value *floats = quantize_node(n, g, "", "Cast", n->name, "float", 1, &sum, DT_F32);
+    Value *floats = quantize_node(n, g, "", "Cast", n->name, "f", 1, &sum, DT_F32);
     node_add_attr(floats->def, (Attr){.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_F32)});
     Value *scaled = quantize_node(n, g, "", "Mul", n->name, "scaled", 2, (Value *[]){floats, step}, DT_F32);
     quantize_take_over(y, plus(n, g, scaled, bias, conv));

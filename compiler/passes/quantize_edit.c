@@ -9,7 +9,7 @@
 #include "ops/op.h"
 #include "passes/edit.h"
 
-enum { SMALLEST_TABLE = 4096, LONGEST_BASE = 20 };
+enum { SMALLEST_TABLE = 4096, LONGEST_BASE = 12 };
 
 bool quantize_is_activation(const Value *v) {
     return v && v->kind != VALUE_CONST && v->dtype == DT_F32 && value_count(v) > 0 && !(v->kind == VALUE_INPUT && v->is_output);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The nodes round values that become bytes, their weights, and their biases. */
+/* The nodes round values that become bytes, and their weights. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -12,7 +12,7 @@ static const double bias_most = 1 << 29; /* leaves the sum of products room in 3
 
 /* --- weights and biases --- */
 
-/* The least scales with which the bias fits into 32 bits in its steps. */
+/* The least scales with which the bias fits into 32 bits. */
 static double *least_scales(const Value *bias, int64_t channels, double input_scale) {
     double *least = ARENA_ARRAY(bias->graph->arena, double, channels);
     for (int64_t c = 0; c < channels; c++) {
@@ -22,32 +22,13 @@ static double *least_scales(const Value *bias, int64_t channels, double input_sc
     return least;
 }
 
-static void quantise_bias(Node *n, const float *scale, int64_t channels, double input_scale) {
-    Graph *g = n->graph;
-    const Value *bias = n->in[2];
-    int32_t *b = ARENA_ARRAY(g->arena, int32_t, channels);
-    float *step = ARENA_ARRAY(g->arena, float, channels);
-    for (int64_t c = 0; c < channels; c++) {
-        step[c] = (float)((double)scale[c] * input_scale);
-        double x = const_float(bias, value_count(bias) > 1 ? c : 0) / (double)step[c];
-        b[c] = (int32_t)nearbyint(quantize_clamp(x, -2 * bias_most, 2 * bias_most));
-    }
-    Value *q = quantize_const(g, bias->name, "int32", DT_I32, 1, &channels, b, (size_t)channels * sizeof *b);
-    Value *s = quantize_const(g, bias->name, "scale", DT_F32, 1, &channels, step, (size_t)channels * sizeof *step);
-    quantize_dequantize(n, 2, q, s, 0, 0);
-}
-
-/* input_scale 0: the input is float, and so stays the bias. */
+/* Biases stay float: pass_qdq and other runtimes round them to steps of input and weights, which have no place of their own
+ * then. input_scale 0: the input is float. */
 static void quantise_weights(Node *n, double input_scale, const QuantizeRecipe *r) {
-    Graph *g = n->graph;
     const Value *bias = n->nin > 2 && input_scale > 0 ? n->in[2] : NULL;
     int64_t channels = n->in[1]->dim[quantize_weight_axis(n)];
-    const char *name = n->in[1]->name;
     ChannelWeights w = quantize_by_channel(n, quantize_is_weight(bias) ? least_scales(bias, channels, input_scale) : NULL, r);
-    if (input_scale > 0 && n->nin > 2 && quantize_is_weight(n->in[2]))
-        quantise_bias(n, w.scale, channels, input_scale);
-    Value *s = quantize_const(g, name, "scale", DT_F32, 1, &channels, w.scale, (size_t)channels * sizeof *w.scale);
-    quantize_dequantize(n, 1, w.x, s, w.axis, 0);
+    quantize_dequantize(n, 1, w.x, quantize_scales(n, &w), w.axis, 0);
 }
 
 /* --- values --- */
@@ -63,7 +44,7 @@ static void set_scale(QuantizeItem *item, DType t) {
 
 /* The same zero point serves many. */
 static Value *zero_point(Graph *g, DType t, int64_t x) {
-    const char *name = arena_printf(g->arena, "zero_%d", (int)x);
+    const char *name = arena_printf(g->arena, "z%d", (int)x);
     Value *v = strmap_get(&g->names, name);
     uint8_t byte = (uint8_t)x;
     if (value_is_const(v) && v->dtype == t && !v->rank && v->data.size == 1 && !memcmp(v->data.bytes, &byte, 1))
@@ -77,10 +58,10 @@ static void quantise_value(QuantizePlan *p, QuantizeItem *item, DType t, Value *
     Node *before = v->def ? v->def->next : g->first;
     float scale = (float)item->scale;
     if (!*scale_value)
-        *scale_value = quantize_const(g, item->name, "scale", DT_F32, 0, NULL, &scale, sizeof scale);
+        *scale_value = quantize_const(g, item->name, "s", DT_F32, 0, NULL, &scale, sizeof scale);
     Value *params[] = {*scale_value, zero};
-    Value *q = quantize_node(before, g, "", "QuantizeLinear", item->name, "byte", 3, (Value *[]){v, params[0], params[1]}, t);
-    Value *y = quantize_node(before, g, "", "DequantizeLinear", item->name, "float", 3, (Value *[]){q, params[0], params[1]}, DT_F32);
+    Value *q = quantize_node(before, g, "", "QuantizeLinear", item->name, "q", 3, (Value *[]){v, params[0], params[1]}, t);
+    Value *y = quantize_node(before, g, "", "DequantizeLinear", item->name, "f", 3, (Value *[]){q, params[0], params[1]}, DT_F32);
     if (v->is_output)
         value_swap_names(v, y);
     value_replace_all(v, y);

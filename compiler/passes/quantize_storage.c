@@ -18,7 +18,7 @@ static void shorten(Value *w, DType t) {
     for (int64_t i = 0; i < n; i++)
         x[i] = t == DT_F16 ? float_to_half((float)const_float(w, i)) : float_to_bfloat((float)const_float(w, i));
     Value *c = quantize_const(g, w->name, dtype_name(t), t, w->rank, w->dim, x, (size_t)n * sizeof *x);
-    Value *y = quantize_node(g->first, g, "", "Cast", w->name, "float", 1, &c, DT_F32);
+    Value *y = quantize_node(g->first, g, "", "Cast", w->name, "f", 1, &c, DT_F32);
     node_add_attr(y->def, (Attr){.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_F32)});
     value_replace_all(w, y);
 }
@@ -88,7 +88,7 @@ static void round_matrix(Node *n, int i, int axis, const QuantizeRecipe *r) {
         quantize_correct_bias(n, r, depth, rows);
     int64_t dim[] = {axis ? blocks : outputs, axis ? outputs : blocks};
     Value *q = quantize_const(g, w->name, dtype_name(r->weights), r->weights, 2, w->dim, stored, (size_t)(outputs * depth));
-    Value *s = quantize_const(g, w->name, "scale", DT_F32, 2, dim, steps, (size_t)(outputs * blocks) * sizeof *steps);
+    Value *s = quantize_const(g, w->name, "s", DT_F32, 2, dim, steps, (size_t)(outputs * blocks) * sizeof *steps);
     arena_free(a);
     quantize_dequantize(n, i, q, s, 1 - axis, how.block);
 }
@@ -99,9 +99,7 @@ static void round_weights(Node *n, const QuantizeRecipe *r) {
         return;
     }
     ChannelWeights w = quantize_by_channel(n, NULL, r); /* filters: a channel is a block */
-    Value *scale = quantize_const(n->graph, n->in[1]->name, "scale", DT_F32, 1, &w.channels, w.scale,
-                                  (size_t)w.channels * sizeof *w.scale);
-    quantize_dequantize(n, 1, w.x, scale, w.axis, 0);
+    quantize_dequantize(n, 1, w.x, quantize_scales(n, &w), w.axis, 0);
 }
 
 void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r) {

@@ -17,7 +17,7 @@ QuantizeItem *quantize_item(const QuantizePlan *p, const Node *n) {
 
 void quantize_dequantize(Node *n, int i, Value *x, Value *scale, int64_t axis, int64_t block) {
     Value *in[] = {x, scale};
-    Value *y = quantize_node(n, n->graph, "", "DequantizeLinear", x->name, "float", 2, in, DT_F32);
+    Value *y = quantize_node(n, n->graph, "", "DequantizeLinear", x->name, "f", 2, in, DT_F32);
     if (scale->rank)
         node_add_attr(y->def, (Attr){.name = "axis", .kind = ATTR_INT, .i = axis});
     if (block)
@@ -84,12 +84,45 @@ static float *channel_scales(const Value *w, int axis, const double *least) {
     return scale;
 }
 
+/* The largest scale serves all channels where its steps are fine enough for each: such channels stay this much above the noise
+ * of rounding. A scale for each takes as much memory as four weights do. */
+static const double fine = 5e-4;
+
+static bool one_serves(const Value *w, int axis, const float *scale) {
+    double *power = ARENA_ARRAY(w->graph->arena, double, w->dim[axis]), most = 0;
+    double depth = (double)value_count(w) / (double)w->dim[axis];
+    for (int64_t i = 0; i < value_count(w); i++)
+        power[quantize_channel(w, axis, i)] += const_float(w, i) * const_float(w, i);
+    for (int64_t c = 0; c < w->dim[axis]; c++)
+        most = power[c] > 0 ? fmax(most, (double)scale[c]) : most;
+    for (int64_t c = 0; c < w->dim[axis]; c++)
+        if (power[c] > 0 && most * most / 12 * depth > fine * power[c])
+            return false;
+    return most > 0;
+}
+
+static void share_largest(const Value *w, int axis, float *scale) {
+    float most = 0;
+    for (int64_t i = 0; i < value_count(w); i++)
+        most = fmaxf(most, fabs(const_float(w, i)) > 0 ? scale[quantize_channel(w, axis, i)] : 0);
+    for (int64_t c = 0; c < w->dim[axis]; c++)
+        scale[c] = most;
+}
+
+Value *quantize_scales(Node *n, const ChannelWeights *w) {
+    return quantize_const(n->graph, n->in[1]->name, "s", DT_F32, w->channels > 1, &w->channels, w->scale, (size_t)w->channels * sizeof *w->scale);
+}
+
 ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeRecipe *r) {
     Graph *g = n->graph;
     int axis = quantize_weight_axis(n);
     const Value *w = n->in[1];
     int64_t count = value_count(w), channels = w->dim[axis], depth = count / channels;
     ChannelWeights out = {NULL, channel_scales(w, axis, least), channels, axis};
+    if (one_serves(w, axis, out.scale)) {
+        share_largest(w, axis, out.scale);
+        out.channels = 1;
+    }
     int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
     float *error = ARENA_ARRAY(g->arena, float, count);
     int64_t *filled = ARENA_ARRAY(g->arena, int64_t, channels);
@@ -100,7 +133,7 @@ ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeR
         error[c * depth + filled[c]++] = (float)(const_float(w, i) - s * x[i]);
     }
     quantize_correct_bias(n, r, depth, error);
-    out.x = quantize_const(g, w->name, "int8", DT_I8, w->rank, w->dim, x, (size_t)count);
+    out.x = quantize_const(g, w->name, "q", DT_I8, w->rank, w->dim, x, (size_t)count);
     return out;
 }
 
@@ -115,6 +148,6 @@ void quantize_table(Node *n) {
     int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
     for (int64_t i = 0; i < count; i++)
         x[i] = (int8_t)quantize_clamp(nearbyint(const_float(w, i) / (double)scale), -WEIGHT_MOST, WEIGHT_MOST);
-    Value *q = quantize_const(g, w->name, "int8", DT_I8, w->rank, w->dim, x, (size_t)count);
-    quantize_dequantize(n, 0, q, quantize_const(g, w->name, "scale", DT_F32, 0, NULL, &scale, sizeof scale), 0, 0);
+    Value *q = quantize_const(g, w->name, "q", DT_I8, w->rank, w->dim, x, (size_t)count);
+    quantize_dequantize(n, 0, q, quantize_const(g, w->name, "s", DT_F32, 0, NULL, &scale, sizeof scale), 0, 0);
 }

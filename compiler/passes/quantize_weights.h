@@ -8,16 +8,18 @@
 /* The item whose layer is n; NULL where there is none. */
 QuantizeItem *quantize_item(const QuantizePlan *p, const Node *n);
 
-/* Int8 weights of a product, with a scale for each output channel (axis of input 1). */
+/* Int8 weights of a product, with a scale for each output channel (axis of input 1), or one for all where that is as good. */
 typedef struct ChannelWeights {
     Value *x;
     float *scale;
-    int64_t channels;
+    int64_t channels; /* that have a scale: 1 or all */
     int axis;
 } ChannelWeights;
 
 /* least[c] bounds the scale from below; may be NULL. With r->correct_bias, the bias is changed to suit. */
 ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeRecipe *r);
+/* Its scales as a constant that DequantizeLinear takes. */
+Value *quantize_scales(Node *n, const ChannelWeights *w);
 /* Input i of n becomes the dequantised x. */
 void quantize_dequantize(Node *n, int i, Value *x, Value *scale, int64_t axis, int64_t block);
 /* A table's rows, input 0 of n: int8, one scale for all, so that bytes are picked first and only those multiplied. */

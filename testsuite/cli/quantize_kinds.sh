@@ -57,7 +57,7 @@ done
 before=$(number SNR weightsonly=int4.onnx.report)
 case_ok "rounding by samples" "$MLCC" quantize "$model" --weights-only=int4 --calibrate digits.npz -o errors.onnx
 above "errors that make up for each other" "$before" "$(number SNR out)"
-case_ok "rounding to nearest" "$MLCC" quantize "$model" --weights-only=int4 --calibrate digits.npz --rounding=nearest -o near.onnx
+case_ok "rounding to nearest" "$MLCC" quantize "$model" --weights-only=int4 --calibrate digits.npz --rounding=nearest --no-correct-bias -o near.onnx
 cmp -s near.onnx weightsonly=int4.onnx && pass "--rounding=nearest" || fail "--rounding=nearest" "another file"
 case_ok "larger blocks" "$MLCC" quantize "$model" --weights-only=int4 --data digits.npz --block 64 -o block.onnx
 agrees block.onnx image.npy
@@ -71,7 +71,10 @@ helps() {
     above "$helped" "$(number SNR without)" "$(number SNR out)"
     agrees with.onnx "$from.npy"
 }
-helps "bias correction" biased --correct-bias
+"$MLCC" quantize -q biased.onnx --calibrate biased.npz --no-correct-bias -o without.onnx >without 2>err
+case_ok "quantize, biases corrected" "$MLCC" quantize biased.onnx --calibrate biased.npz --verify-ir -o with.onnx
+above "bias correction" "$(number SNR without)" "$(number SNR out)"
+agrees with.onnx biased.npy
 helps "equalised channels" uneven --equalize
 helps "smoothed activations" outliers --smooth
 helps "smoothed activations, dynamic" outliers --smooth --dynamic
@@ -149,7 +152,7 @@ rejects 1 "no such data" "nowhere.npz" quantize "$model" --data nowhere.npz --dy
 rejects 2 "a floor without data" "accuracy-floor needs" quantize "$model" --dynamic -o x.onnx --accuracy-floor 0.9
 rejects 2 "a type that is none" "weights-only does not take int3" quantize "$model" --weights-only=int3 -o x.onnx
 rejects 2 "a block of no power of 2" "block does not take 48" quantize "$model" --weights-only=int4 --block 48 -o x.onnx
-rejects 2 "bias correction without samples" "correct-bias needs" quantize "$model" --dynamic --correct-bias -o x.onnx
+rejects 2 "equalisation without samples" "equalize needs" quantize "$model" --dynamic --equalize -o x.onnx
 rejects 2 "smoothing without samples" "smooth needs" quantize "$model" --dynamic --smooth -o x.onnx
 rejects 2 "options of another verb's" "only with --quantize: calibrate" "$model" --calibrate digits.npz -o x.c
 rejects 2 "static without samples" "calibrate PATH" "$model" --quantize=static -o x.c
