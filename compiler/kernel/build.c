@@ -204,6 +204,15 @@ static KValue *index_binary(KBuilder *b, KOp op, KValue *x, KValue *y) {
     return NULL;
 }
 
+/* The least and largest number of an integer type. */
+static KValue *bounded(KOp op, DType t, int64_t c, KValue *other, KValue *k) {
+    int bits = dtype_bits(t);
+    if (!dtype_is_integer(t) || bits > 32)
+        return NULL;
+    int64_t least = dtype_is_signed(t) ? -((int64_t)1 << (bits - 1)) : 0, most = least + ((int64_t)1 << bits) - 1;
+    return c == (op == KOP_MAX ? least : most) ? other : c == (op == KOP_MAX ? most : least) ? k : NULL;
+}
+
 /* x op c and c op x with a neutral or absorbing integer or float constant. */
 static KValue *identity(KOp op, KValue *x, KValue *y) {
     KConst c;
@@ -230,6 +239,9 @@ static KValue *identity(KOp op, KValue *x, KValue *y) {
     case KOP_SHL:
     case KOP_SHR:
         return zero && right ? other : NULL;
+    case KOP_MIN:
+    case KOP_MAX:
+        return bounded(op, x->type.dtype, c.i, other, k);
     default:
         return NULL;
     }

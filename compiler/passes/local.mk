@@ -32,6 +32,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/quantize_storage.c \
 	compiler/passes/quantize_weights.c \
 	compiler/passes/quantize_weights.h \
+	compiler/passes/raise.c \
 	compiler/passes/run.c \
 	compiler/passes/sink.c \
 	compiler/passes/storage.c \

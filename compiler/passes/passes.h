@@ -24,6 +24,7 @@ bool pass_infer(Graph *g);
 bool pass_fold(Graph *g);          /* nodes of constants only run through the JIT and become constants */
 void pass_canonicalize(Graph *g);  /* Identity, Dropout, no-op Reshape …; one form of equal things */
 void pass_sink(Graph *g);          /* DequantizeLinear below what only moves elements */
+void pass_raise(Graph *g);         /* QuantizeLinear above what only moves elements */
 void pass_qdq(Graph *g);           /* operators between DequantizeLinear and QuantizeLinear become integer ones */
 bool pass_weights(Graph *g);        /* constants of 2 to 8 bits that float operators take stay so */
 void pass_prune(Graph *g, const Target *t); /* channels of quantised networks that change nothing */

@@ -345,6 +345,14 @@ static bool bound_of(const Node *n, int i, double otherwise, double *x) {
     return !given || value_is_const(n->in[i]);
 }
 
+/* The second of two inputs is a number. */
+static bool bound_beside(const Node *n, double *x) {
+    if (n->nin != 2 || !value_is_const(n->in[1]) || value_count(n->in[1]) != 1 || n->in[1]->rank > n->in[0]->rank)
+        return false;
+    *x = const_float(n->in[1], 0);
+    return !isnan(*x);
+}
+
 /* Above the bounds that v is clipped to. */
 static Value *above_bounds(Wanted *t, Value *v) {
     while (v->kind == VALUE_NODE && only_user(v)) {
@@ -354,6 +362,10 @@ static Value *above_bounds(Wanted *t, Value *v) {
             tighten(t, n, 0, INFINITY);
         else if (edit_is(n, "Clip") && bound_of(n, 1, -INFINITY, &lo) && bound_of(n, 2, INFINITY, &hi) && lo <= hi)
             tighten(t, n, lo, hi);
+        else if (edit_is(n, "Max") && bound_beside(n, &lo))
+            tighten(t, n, lo, INFINITY);
+        else if (edit_is(n, "Min") && bound_beside(n, &hi))
+            tighten(t, n, -INFINITY, hi);
         else
             break;
         v = n->in[0];

@@ -18,6 +18,7 @@ static const Step steps[] = {
     {.name = "canonicalize", .always = pass_canonicalize},
     {.name = "cse", .always = pass_cse}, /* one QuantizeLinear where exporters have one for each user */
     {.name = "sink", .always = pass_sink},
+    {.name = "raise", .always = pass_raise},
     {.name = "qdq", .always = pass_qdq}, /* before the weights would be folded to floats */
     {.name = "weights", .can_fail = pass_weights}, /* the others are */
     {.name = "fold", .can_fail = pass_fold},

@@ -22,6 +22,7 @@ import numpy as np
 import attentions
 import cases as onnx_cases
 import contrib
+import exporters
 import networks
 import packed
 import shapes
@@ -285,7 +286,7 @@ def main():
 
     cases, left_out, others = onnx_cases.load(supported, meant(onnx_cases.official(work)))
     of_contrib = list(meant(contrib.cases()))
-    sources = itertools.chain(shapes.cases(), networks.cases(), attentions.cases(), packed.cases())
+    sources = itertools.chain(shapes.cases(), networks.cases(), attentions.cases(), packed.cases(), exporters.cases())
     own, own_left_out, own_others = onnx_cases.load(supported, itertools.chain(meant(sources), of_contrib))
     left_out += own_left_out
     left_out += [(name, "ONNX's reference fails itself") for name in shapes.without_reference if is_meant(parts, name, None)]

@@ -49,7 +49,8 @@ static const struct {
     {"attention", run_attention, NULL}, {"attention3", run_attention3, NULL},
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
-    {"weights", NULL, pass_weights},   {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
+    {"weights", NULL, pass_weights},   {"raise", pass_raise, NULL},
+    {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
     {"swish", pass_swish, NULL},
 };
 
