@@ -145,6 +145,13 @@ KIndex kx_rem(KBuilder *b, KIndex x, int64_t c) {
     return kx_var(b->arena, kb_binary(b, KOP_REM, kx_value(b, rest), kb_int(b, DT_INDEX, c)));
 }
 
+KIndex kx_share(KBuilder *b, KIndex part, KIndex whole, int64_t parts) {
+    int64_t constant;
+    if (kx_is_const(whole, &constant))
+        return kx_div(b, kx_scale(b->arena, part, constant), parts);
+    return kx_div(b, kx_var(b->arena, kb_binary(b, KOP_MUL, kx_value(b, whole), kx_value(b, part))), parts);
+}
+
 bool kx_range(KIndex x, int64_t *lo, int64_t *hi) {
     int64_t least = x->base, most = x->base;
     for (int i = 0; i < x->n; i++) {

@@ -264,6 +264,8 @@ KValue *kx_value(KBuilder *b, KIndex x);            /* as an INDEX value: a CONS
 /* Floor division and remainder by a positive constant, simplified by what is known of the ranges. */
 KIndex kx_div(KBuilder *b, KIndex x, int64_t c);
 KIndex kx_rem(KBuilder *b, KIndex x, int64_t c);
+/* Where part `part` of so many begins, if `whole` things are dealt out in order: floor(part * whole / parts). */
+KIndex kx_share(KBuilder *b, KIndex part, KIndex whole, int64_t parts);
 /* Inclusive bounds of an expression or INDEX value over all iterations; false where unknown. Loop variables are
  * bounded by their loops' bounds; MIN, MAX, ADD, SUB, MUL, DIV, REM, SELECT and CAST are followed. */
 bool kx_range(KIndex x, int64_t *lo, int64_t *hi);

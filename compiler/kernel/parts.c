@@ -218,13 +218,8 @@ static double best(const Parts *p, const KBlock *b, double runs) {
 /* --- cutting --- */
 
 static KIndex share(Parts *p, KBuilder *b, const KInstr *loop, KIndex trips, int64_t after) {
-    int64_t constant;
-    KIndex part = kx_add_const(b->arena, kx_var(b->arena, p->part), after), product;
-    if (kx_is_const(trips, &constant))
-        product = kx_scale(b->arena, part, constant);
-    else
-        product = kx_var(b->arena, kb_binary(b, KOP_MUL, kx_value(b, trips), kx_value(b, part)));
-    return kx_add(b->arena, kx_var(b->arena, loop->arg[0]), kx_scale(b->arena, kx_div(b, product, p->n), loop->step));
+    KIndex first = kx_share(b, kx_add_const(b->arena, kx_var(b->arena, p->part), after), trips, p->n);
+    return kx_add(b->arena, kx_var(b->arena, loop->arg[0]), kx_scale(b->arena, first, loop->step));
 }
 
 static void cut_loop(Parts *p, KInstr *loop) {

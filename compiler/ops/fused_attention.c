@@ -313,16 +313,13 @@ static void attend_rows(Attention *a, KIndex row, int64_t rows) {
 
 /* --- tasks --- */
 
-/* Where share `part` of so many of x begins. */
-static KIndex share(Lower *l, KIndex part, int64_t x, int64_t of) { return kx_div(&l->b, kx_scale(l->arena, part, x), of); }
-
 /* The rows of one matrix that belong to a piece. */
 static void attend_piece(Attention *a, KIndex piece) {
     Lower *l = a->l;
     KBuilder *b = &l->b;
     int64_t blocks = a->queries / a->rows, rest = a->queries % a->rows;
-    KValue *from = kx_value(b, share(l, piece, blocks, a->pieces));
-    KValue *to = kx_value(b, share(l, kx_add_const(l->arena, piece, 1), blocks, a->pieces));
+    KValue *from = kx_value(b, kx_share(b, piece, kx_const(l->arena, blocks), a->pieces));
+    KValue *to = kx_value(b, kx_share(b, kx_add_const(l->arena, piece, 1), kx_const(l->arena, blocks), a->pieces));
     KInstr *loop = kb_for(b, KLOOP_SERIAL, "rows", from, to, 1, 0, NULL);
     attend_rows(a, kx_scale(l->arena, lower_iv(l, loop), a->rows), a->rows);
     kb_end_for(b, loop, NULL);
@@ -366,11 +363,11 @@ LOWER(lower_fused_attention) {
         a.sum = scratch(&a, a.rows);
         a.mixed = scratch(&a, a.rows * a.size);
     }
-    int64_t tasks = a.matrices * a.pieces;
+    KIndex tasks = kx_const(l->arena, a.matrices * a.pieces);
     KInstr *threads = lower_for(l, KLOOP_PARALLEL, "thread", 0, a.threads, 0, NULL);
     a.thread = lower_iv(l, threads);
-    KValue *from = kx_value(&l->b, share(l, a.thread, tasks, a.threads));
-    KValue *to = kx_value(&l->b, share(l, kx_add_const(l->arena, a.thread, 1), tasks, a.threads));
+    KValue *from = kx_value(&l->b, kx_share(&l->b, a.thread, tasks, a.threads));
+    KValue *to = kx_value(&l->b, kx_share(&l->b, kx_add_const(l->arena, a.thread, 1), tasks, a.threads));
     KInstr *loop = kb_for(&l->b, KLOOP_SERIAL, "task", from, to, 1, 0, NULL);
     attend_task(&a, lower_iv(l, loop));
     kb_end_for(&l->b, loop, NULL);

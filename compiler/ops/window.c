@@ -95,7 +95,9 @@ int window_weights(const Node *n) {
 
 static bool is_winograd(const Node *n) { return !strcmp(n->domain, "mlcc") && !strcmp(n->op_type, "WinogradConv"); }
 
-int64_t window_rows(const Node *n) { return is_winograd(n) ? attr_int(n, "tile", 1) * attr_int(n, "rows", 1) : 1; }
+int64_t window_rows(const Node *n) {
+    return is_winograd(n) ? attr_int(n, "tile", 1) * attr_int(n, "rows", 1) * attr_int(n, "threads", 1) : 1;
+}
 
 bool window_of(const Node *n, Window *w) {
     const Attr *shape = node_attr(n, "kernel_shape");

@@ -7,7 +7,7 @@
 
 #include "ops/rules.h"
 
-enum { MOST_BAND = 1 << 16 };
+enum { MOST_BAND = 1 << 16, MOST_THREADS = 1 << 10 };
 
 static const Winograd known[] = {
     {2, 4,
@@ -41,19 +41,20 @@ double winograd_growth(const Winograd *w) {
     return most * most; /* rows, then columns */
 }
 
-/* Inputs X (N, C, H, W), U (side * side, C, M) and maybe a bias; attributes tile, rows (of tiles in a band) and pads. */
+/* Inputs X (N, C, H, W), U (side * side, C, M) and maybe a bias; attributes tile, rows (of tiles in a band), pads, and threads,
+ * each of which has its own scratch and some of the bands. */
 typedef struct Shape {
     const Winograd *w;
-    int64_t band, images, channels, outputs;
+    int64_t band, threads, images, channels, outputs;
     int64_t in[2], before[2], out[2], tiles[2];
 } Shape;
 
 static bool read_shape(const Node *n, Shape *s) {
     const Value *x = n->in[0], *u = n->in[1];
     int64_t pads[4];
-    *s = (Shape){.w = winograd_find(attr_int(n, "tile", 0)), .band = attr_int(n, "rows", 1)};
-    if (!s->w || s->band < 1 || s->band > MOST_BAND)
-        return infer_error(n, "attributes \"tile\" and \"rows\" are wrong");
+    *s = (Shape){.w = winograd_find(attr_int(n, "tile", 0)), .band = attr_int(n, "rows", 1), .threads = attr_int(n, "threads", 1)};
+    if (!s->w || s->band < 1 || s->band > MOST_BAND || s->threads < 1 || s->threads > MOST_THREADS)
+        return infer_error(n, "attributes \"tile\", \"rows\" and \"threads\" are wrong");
     if (x->rank != 4 || u->rank != 3 || u->dim[0] != s->w->side * s->w->side || u->dim[1] != x->dim[1])
         return infer_error(n, "the transformed weights do not fit the input");
     if (!infer_ints_attr(n, "pads", 4, 0, 2, 0, pads))
@@ -82,8 +83,8 @@ INFER(infer_winograd_conv) {
         return false;
     if (bias && (bias->rank != 1 || bias->dim[0] != s.outputs))
         return infer_error(n, "the bias must have one element for each output channel");
-    if (!dims_count(4, (const int64_t[]){n->in[1]->dim[0], s.band, s.tiles[1], s.channels}, &count) ||
-        !dims_count(4, (const int64_t[]){n->in[1]->dim[0], s.band, s.tiles[1], s.outputs}, &count))
+    if (!dims_count(5, (const int64_t[]){s.threads, n->in[1]->dim[0], s.band, s.tiles[1], s.channels}, &count) ||
+        !dims_count(5, (const int64_t[]){s.threads, n->in[1]->dim[0], s.band, s.tiles[1], s.outputs}, &count))
         return infer_error(n, "the image is too large");
     return infer_set(n, 0, DT_F32, 4, (const int64_t[]){s.images, s.outputs, s.out[0], s.out[1]});
 }
@@ -157,7 +158,7 @@ typedef struct Work {
     const Node *n;
     Shape s;
     int64_t tiles; /* of a band */
-    KIndex image, first; /* first output row of the band */
+    KIndex thread, image, first; /* first output row of the band */
     KIndex end[2]; /* of the input that it may read, and … */
     KIndex out_end[2]; /* of the output that it is to write */
     KParam *v, *m, *y;   /* transformed input and products (point, tile, channel), a tile of outputs (place, channel) */
@@ -175,9 +176,15 @@ static KValue *within(KBuilder *b, KIndex from, int64_t extent, KIndex end) {
     return kb_binary(b, KOP_AND, low, high);
 }
 
+/* Where the thread's part of a scratch for so many elements begins. */
+static KIndex own(const Work *w, int64_t count) { return kx_scale(w->l->arena, w->thread, count); }
+
+static int64_t points_of(const Work *w) { return w->s.w->side * w->s.w->side; }
+
 static KIndex place(Work *w, int64_t at, KIndex tile, int64_t channels, KIndex c) {
     Arena *a = w->l->arena;
-    return kx_add_const(a, kx_add(a, kx_scale(a, tile, channels), c), at * w->tiles * channels);
+    KIndex start = kx_add_const(a, own(w, points_of(w) * w->tiles * channels), at * w->tiles * channels);
+    return kx_add(a, start, kx_add(a, kx_scale(a, tile, channels), c));
 }
 
 /* Bt d B for the elements x in rows of `side`, stored. */
@@ -260,7 +267,7 @@ static void multiply(Work *w) {
     KInstr *tiles = lower_for(l, KLOOP_PARALLEL, "t", 0, w->tiles, 0, NULL);
     KInstr *outputs = lower_for(l, KLOOP_PARALLEL, "o", 0, w->s.outputs, 0, NULL);
     KIndex p = lower_iv(l, points), o = lower_iv(l, outputs);
-    KIndex line = kx_add(a, kx_scale(a, p, w->tiles), lower_iv(l, tiles));
+    KIndex line = kx_add(a, own(w, points_of(w) * w->tiles), kx_add(a, kx_scale(a, p, w->tiles), lower_iv(l, tiles)));
     KValue *sum = kb_float(b, DT_F32, 0);
     KInstr *channels = lower_for(l, KLOOP_REDUCE, "c", 0, w->s.channels, 1, &sum);
     KIndex c = lower_iv(l, channels);
@@ -294,7 +301,7 @@ static void transform_back(Work *w, KIndex index) {
     for (int i = 0; i < tile; i++) {
         backward(b, w->s.w, columns + i * side, out);
         for (int j = 0; j < tile; j++)
-            kb_store(b, w->y, kx_add_const(a, o, (i * tile + j) * w->s.outputs), bias ? kb_binary(b, KOP_ADD, out[j], bias) : out[j]);
+            kb_store(b, w->y, kx_add(a, own(w, tile * tile * w->s.outputs), kx_add_const(a, o, (i * tile + j) * w->s.outputs)), bias ? kb_binary(b, KOP_ADD, out[j], bias) : out[j]);
     }
     kb_end_for(b, outputs, NULL);
 }
@@ -322,7 +329,7 @@ static void transform_output(Work *w) {
     KIndex row = clamped(b, kx_add(a, from[0], i), 1, w->out_end[0]), column = clamped(b, kx_add(a, from[1], j), 1, w->out_end[1]);
     KInstr *outputs = lower_for(l, KLOOP_PARALLEL, "o", 0, w->s.outputs, 0, NULL);
     KIndex o = lower_iv(l, outputs), at = kx_add(a, kx_scale(a, i, tile), j);
-    KValue *y = kb_load(b, w->y, kx_add(a, kx_scale(a, at, w->s.outputs), o));
+    KValue *y = kb_load(b, w->y, kx_add(a, own(w, tile * tile * w->s.outputs), kx_add(a, kx_scale(a, at, w->s.outputs), o)));
     lower_store(l, w->n, 0, (const KIndex[]){w->image, o, row, column}, y);
     kb_end_for(b, outputs, NULL);
     kb_end_for(b, along, NULL);
@@ -331,15 +338,28 @@ static void transform_output(Work *w) {
     kb_end_for(b, rows, NULL);
 }
 
+/* The thread's share of the bands between two output rows. */
+static KInstr *open_bands(Work *w, KIndex from, KIndex to) {
+    KBuilder *b = &w->l->b;
+    Arena *a = w->l->arena;
+    int64_t height = w->s.band * w->s.w->tile;
+    KIndex bands = kx_div(b, kx_add_const(a, kx_sub(a, to, from), height - 1), height);
+    KIndex first = kx_share(b, w->thread, bands, w->s.threads), end = kx_share(b, kx_add_const(a, w->thread, 1), bands, w->s.threads);
+    KValue *start = kx_value(b, kx_add(a, from, kx_scale(a, first, height)));
+    KValue *stop = kb_binary(b, KOP_MIN, kx_value(b, kx_add(a, from, kx_scale(a, end, height))), kx_value(b, to));
+    return kb_for(b, KLOOP_SERIAL, "band", start, stop, height, 0, NULL);
+}
+
 LOWER(lower_winograd_conv) {
     Work w = {.l = l, .n = n};
     read_shape(n, &w.s);
-    int64_t points = w.s.w->side * w.s.w->side;
     w.tiles = w.s.band * w.s.tiles[1];
-    w.v = lower_scratch(l, DT_F32, points * w.tiles * w.s.channels);
-    w.m = lower_scratch(l, DT_F32, points * w.tiles * w.s.outputs);
-    w.y = lower_scratch(l, DT_F32, w.s.w->tile * w.s.w->tile * w.s.outputs);
+    w.v = lower_scratch(l, DT_F32, w.s.threads * points_of(&w) * w.tiles * w.s.channels);
+    w.m = lower_scratch(l, DT_F32, w.s.threads * points_of(&w) * w.tiles * w.s.outputs);
+    w.y = lower_scratch(l, DT_F32, w.s.threads * w.s.w->tile * w.s.w->tile * w.s.outputs);
+    KInstr *threads = lower_for(l, KLOOP_PARALLEL, "thread", 0, w.s.threads, 0, NULL);
     KInstr *images = lower_for(l, KLOOP_SERIAL, "n", 0, w.s.images, 0, NULL);
+    w.thread = lower_iv(l, threads);
     for (int d = 0; d < 2; d++) {
         w.end[d] = kx_const(l->arena, w.s.in[d]);
         w.out_end[d] = kx_const(l->arena, w.s.out[d]);
@@ -350,7 +370,7 @@ LOWER(lower_winograd_conv) {
         w.end[0] = kx_var(l->arena, kb_binary(&l->b, KOP_MIN, needed, kb_int(&l->b, DT_INDEX, w.s.in[0])));
         w.out_end[0] = to;
     }
-    KInstr *bands = kb_for(&l->b, KLOOP_SERIAL, "band", kx_value(&l->b, from), kx_value(&l->b, to), w.s.band * w.s.w->tile, 0, NULL);
+    KInstr *bands = open_bands(&w, from, to);
     w.image = lower_iv(l, images);
     w.first = lower_iv(l, bands);
     transform_input(&w);
@@ -358,4 +378,5 @@ LOWER(lower_winograd_conv) {
     transform_output(&w);
     kb_end_for(&l->b, bands, NULL);
     kb_end_for(&l->b, images, NULL);
+    kb_end_for(&l->b, threads, NULL);
 }

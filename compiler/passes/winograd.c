@@ -85,15 +85,22 @@ static bool applies(const Node *n, Window *w) {
 
 static Attr int_attr(const char *name, int64_t i) { return (Attr){.name = name, .kind = ATTR_INT, .i = i}; }
 
-static void replace(Graph *g, Node *n, const Window *w, const Plan *p) {
+/* Bands for all threads alike. What is computed stays the same: bands only decide when. */
+static int64_t band_for(const Plan *p, const Window *win, int threads) {
+    int64_t rows = divide_up(win->out[0], p->w->tile), bands = divide_up(divide_up(rows, p->band), threads) * threads;
+    return divide_up(rows, bands);
+}
+
+static void replace(Graph *g, Node *n, const Window *w, const Plan *p, int threads) {
     int64_t *pads = ARENA_ARRAY(g->arena, int64_t, 4);
     for (int d = 0; d < 2; d++) {
         pads[d] = w->before[d];
         pads[d + 2] = w->after[d];
     }
-    const Attr attr[] = {int_attr("tile", p->w->tile), int_attr("rows", p->band), {.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = pads}};
+    const Attr attr[] = {int_attr("tile", p->w->tile), int_attr("rows", band_for(p, w, threads)), int_attr("threads", threads),
+                         {.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = pads}};
     Value *bias = n->nin > 2 ? n->in[2] : NULL, *in[3] = {n->in[0], transformed_weights(n->in[1], p->w), bias};
-    Node *by = edit_node_with(n, "mlcc", "WinogradConv", n, bias ? 3 : 2, in, 3, attr);
+    Node *by = edit_node_with(n, "mlcc", "WinogradConv", n, bias ? 3 : 2, in, 4, attr);
     if (!edit_replace(n->out[0], by->out[0]))
         return;
     const char *how = arena_printf(g->arena, "Winograd F(%dx%d,3x3), bound on the rounding error %.0f times that of the direct sum",
@@ -102,9 +109,9 @@ static void replace(Graph *g, Node *n, const Window *w, const Plan *p) {
     node_remove(n);
 }
 
-/* Threads share the rows of a direct convolution, and gain more by that; machines without caches have no memory to spend. */
+/* Machines without caches have no memory to spend. */
 void pass_winograd(Graph *g, const Target *t, int threads) {
-    if (!t || t->vector_bits < NARROW_BITS || !t->fma || !t->l2 || threads > 1)
+    if (!t || t->vector_bits < NARROW_BITS || !t->fma || !t->l2)
         return;
     for (Node *n = g->first, *next; n; n = next) {
         Window w;
@@ -120,6 +127,6 @@ void pass_winograd(Graph *g, const Target *t, int threads) {
             best = p.cost < best.cost ? p : best;
         }
         if (best.w)
-            replace(g, n, &w, &best);
+            replace(g, n, &w, &best, threads);
     }
 }
