@@ -159,6 +159,24 @@ static bool same_order(const Value *v, const View *at) {
     return true;
 }
 
+static bool is_attention(const Node *n) { return !strcmp(n->domain, "mlcc") && !strcmp(n->op_type, "Attention"); }
+
+/* An attention goes through its rows in its own order, wherever they lie. */
+static bool may_lie(const Value *v, const View *at) {
+    if (is_attention(v->def))
+        return v->dim[v->rank - 1] == 1 || at->stride[v->rank - 1] == 1;
+    return same_order(v, at);
+}
+
+/* Its heads side by side, which would be a copy of what it wrote. */
+static bool joins_heads(const Node *n) {
+    const Value *x = n->nin ? n->in[0] : NULL;
+    if (!(n->op->flags & OP_RESHAPE) || x->kind != VALUE_NODE || x->uses.len != 1 || !edit_is(x->def, "Transpose"))
+        return false;
+    const Value *heads = x->def->in[0];
+    return is_placeable(heads) && heads->uses.len == 1 && is_attention(heads->def);
+}
+
 static void place_operands(Node *n) {
     Value *y = n->out[0];
     int axis = axis_of(n, y->rank);
@@ -191,8 +209,8 @@ static void place_backwards(Graph *g) {
             continue;
         if (edit_is(n, "Concat"))
             place_operands(n);
-        else if ((y->is_output || y->storage.root != y) && n->nin && n->in[0] && is_placeable(n->in[0]) &&
-                 n->in[0]->dtype == y->dtype && backward_view(n, &at) && same_order(n->in[0], &at)) {
+        else if ((y->is_output || y->storage.root != y || joins_heads(n)) && n->nin && n->in[0] && is_placeable(n->in[0]) &&
+                 n->in[0]->dtype == y->dtype && backward_view(n, &at) && may_lie(n->in[0], &at)) {
             place(n->in[0], y->storage.root, &at);
             n->group = 0;
         }
@@ -208,9 +226,8 @@ static bool is_view_operator(const Node *n) {
 static bool walks_operand(const Use *u) {
     enum { MANY_ROWS = 4 };
     const Node *n = u->node;
-    bool attention = !strcmp(n->domain, "mlcc") && !strcmp(n->op_type, "Attention");
     const Value *x = n->in[0];
-    return (edit_is(n, "MatMul") || attention) && u->index == 1 && x->rank > 1 && x->dim[x->rank - 2] >= MANY_ROWS &&
+    return (edit_is(n, "MatMul") || is_attention(n)) && u->index == 1 && x->rank > 1 && x->dim[x->rank - 2] >= MANY_ROWS &&
            !attention_packs_keys(n);
 }
 
