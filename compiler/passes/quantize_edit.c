@@ -75,7 +75,7 @@ int64_t quantize_channel(const Value *v, int axis, int64_t i) {
 double quantize_clamp(double x, double least, double most) { return x < least ? least : x > most ? most : x; }
 
 float quantize_scale(double most) {
-    float scale = (float)(most / WEIGHT_MOST);
+    float scale = (float)(most / (int)WEIGHT_MOST);
     return scale >= FLT_MIN ? scale : 1;
 }
 
