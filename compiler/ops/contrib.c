@@ -55,10 +55,15 @@ static Value *attention_bias(Node *n, const QAttention *a) {
     int64_t all = a->past + a->places;
     if (mask->rank == 1) {
         const int64_t one = 1, column[] = {a->batch, 1, 1, 1};
-        Value *range[] = {ints_before(n, "first", 0, 1, (int64_t[]){0}), ints_before(n, "end", 0, 1, &all), ints_before(n, "step", 0, 1, &one)};
-        Value *length = value_before(n, "Cast", "lengths", 1, &mask);
-        put_int(length->def, "to", dtype_to_onnx(DT_I64));
-        Value *in[] = {value_before(n, "Range", "keys", 3, range), reshaped(n, "lengths", length, 4, column)};
+        Value *range[3];
+        range[0] = ints_before(n, "first", 0, 1, (int64_t[]){0});
+        range[1] = ints_before(n, "end", 0, 1, &all);
+        range[2] = ints_before(n, "step", 0, 1, &one);
+        Value *in[2];
+        in[0] = value_before(n, "Range", "keys", 3, range);
+        in[1] = value_before(n, "Cast", "lengths", 1, &mask);
+        put_int(in[1]->def, "to", dtype_to_onnx(DT_I64));
+        in[1] = reshaped(n, "lengths", in[1], 4, column);
         allowed = value_before(n, "Less", "allowed", 2, in);
     } else {
         const int64_t shape[] = {a->batch, 1, mask->rank == 3 ? a->places : 1, all};
@@ -66,7 +71,8 @@ static Value *attention_bias(Node *n, const QAttention *a) {
         allowed = value_before(n, "Cast", "allowed", 1, &allowed);
         put_int(allowed->def, "to", dtype_to_onnx(DT_BOOL));
     }
-    Value *in[] = {allowed, scalar_before(n, "nothing", DT_F32, 0), scalar_before(n, "filter", DT_F32, (double)attr_float(n, "mask_filter_value", -10000))};
+    Value *in[] = {allowed, scalar_before(n, "nothing", DT_F32, 0), NULL};
+    in[2] = scalar_before(n, "filter", DT_F32, (double)attr_float(n, "mask_filter_value", -10000));
     return value_before(n, "Where", "bias", 3, in);
 }
 
@@ -78,7 +84,8 @@ static Value *past_of(Node *n, int64_t which) {
 
 static Value *joined_present(Node *n, const QAttention *a, Value *keys, Value *values) {
     const int64_t shape[] = {1, a->batch, a->heads, a->past + a->places, a->size};
-    Value *in[] = {reshaped(n, "keys", keys, 5, shape), reshaped(n, "values", values, 5, shape)};
+    Value *in[] = {reshaped(n, "keys", keys, 5, shape), values};
+    in[1] = reshaped(n, "values", values, 5, shape);
     Value *y = value_before(n, "Concat", "present", 2, in);
     put_int(y->def, "axis", 0);
     return y;
@@ -92,7 +99,9 @@ INFER(infer_qattention) {
     Value *all = node_of(n, "com.microsoft", "MatMulIntegerToFloat", 7, in), *part[7] = {NULL};
     for (int64_t i = 0; i < 3; i++) {
         const int64_t from = i * a.heads * a.size, to = from + a.heads * a.size, axis = 2;
-        Value *cut[] = {all, ints_before(n, "from", 1, 1, &from), ints_before(n, "to", 1, 1, &to), ints_before(n, "axis", 1, 1, &axis)};
+        Value *cut[] = {all, ints_before(n, "from", 1, 1, &from), NULL, NULL};
+        cut[2] = ints_before(n, "to", 1, 1, &to);
+        cut[3] = ints_before(n, "axis", 1, 1, &axis);
         part[i] = value_before(n, "Slice", "part", 4, cut);
     }
     part[3] = quant_has(n, 5) ? attention_bias(n, &a) : NULL;
@@ -132,7 +141,8 @@ static Value *recurrent_weights(Node *n, int i) {
     const int64_t dim[] = {n->in[i]->dim[0], scale->rank == 2 ? scale->dim[1] : 1, 1};
     Value *w = value_before(n, "Transpose", "weights", 1, &n->in[i]);
     node_add_attr(w->def, (Attr){.name = "perm", .kind = ATTR_INTS, .n = 3, .ints = perm});
-    Value *in[] = {w, reshaped(n, "scale", n->in[PLAIN_INPUTS + 2 * (i - 1)], 3, dim), reshaped(n, "zero", n->in[PLAIN_INPUTS + 2 * (i - 1) + 1], 3, dim)};
+    Value *in[] = {w, reshaped(n, "scale", n->in[PLAIN_INPUTS + 2 * (i - 1)], 3, dim), n->in[PLAIN_INPUTS + 2 * (i - 1) + 1]};
+    in[2] = reshaped(n, "zero", in[2], 3, dim);
     return node_of(n, "mlcc", "Dequantize", 3, in);
 }
 

@@ -22,11 +22,11 @@ static bool has_elements(const Node *n, int i, int64_t count) {
 
 static bool read_blocks(const Node *n, Blocks *b) {
     *b = (Blocks){.k = attr_int(n, "K", 0), .n = attr_int(n, "N", 0), .bits = attr_int(n, "bits", 4), .size = attr_int(n, "block_size", 0)};
-    if (b->k < 1 || b->n < 1 || b->k > INT32_MAX || b->n > INT32_MAX)
+    if (b->k < 1 || b->n < 1 || b->k > INT32_MAX / 2 || b->n > INT32_MAX / 2)
         return infer_error(n, "attributes \"K\" and \"N\" must be sizes");
     if (b->bits != 2 && b->bits != 4 && b->bits != 8)
         return infer_error(n, "attribute \"bits\" is %lld; 2, 4 and 8 are supported", (long long)b->bits);
-    if (b->size < 1 || b->size > INT32_MAX)
+    if (b->size < 1 || b->size > INT32_MAX / 2)
         return infer_error(n, "attribute \"block_size\" is %lld", (long long)b->size);
     b->count = (b->k + b->size - 1) / b->size;
     b->each = 8 / b->bits;
@@ -85,9 +85,12 @@ static Value *in_panels(Node *n, Value *x, const Blocks *b) {
     x = value_before(n, "Reshape", "weights", 2, all);
     for (int64_t from = 0; from < b->n; from = full ? full : b->n) {
         int64_t to = from < full ? full : b->n;
-        Value *cut[] = {x, ints_before(n, "from", 1, 1, &from), ints_before(n, "to", 1, 1, &to), ints_before(n, "axis", 1, 1, &zero)};
+        Value *cut[] = {x, ints_before(n, "from", 1, 1, &from), NULL, NULL};
+        cut[2] = ints_before(n, "to", 1, 1, &to);
+        cut[3] = ints_before(n, "axis", 1, 1, &zero);
         const int64_t panels[] = {from < full ? full / PANEL : 1, from < full ? PANEL : to - from, rows};
-        Value *shaped[] = {value_before(n, "Slice", "weights", 4, cut), ints_before(n, "panels", 1, 3, panels)};
+        Value *shaped[] = {value_before(n, "Slice", "weights", 4, cut), NULL};
+        shaped[1] = ints_before(n, "panels", 1, 3, panels);
         Value *y = value_before(n, "Reshape", "weights", 2, shaped);
         y = value_before(n, "Transpose", "weights", 1, &y);
         node_add_attr(y->def, (Attr){.name = "perm", .kind = ATTR_INTS, .n = 3, .ints = perm});

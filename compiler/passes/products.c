@@ -37,7 +37,8 @@ static Value *scales_of(const Product *p) {
 static bool finish(const Product *p) {
     const Attr to = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_F32)};
     Value *y = edit_node_with(p->n, "", "Cast", p->n, 1, &p->y, 1, &to)->out[0];
-    y = one_node(p, "Mul", y, scales_of(p));
+    Value *scales = scales_of(p);
+    y = one_node(p, "Mul", y, scales);
     return edit_replace(p->n->out[0], p->bias ? one_node(p, "Add", y, p->bias) : y);
 }
 
@@ -52,7 +53,8 @@ static bool convolution(Product *p) {
         int64_t dim[GRAPH_MAX_RANK] = {n->in[1]->dim[0]};
         for (int d = 1; d < p->rank; d++)
             dim[d] = 1;
-        p->bias = one_node(p, "Reshape", n->in[2], graph_const_ints(n->graph, graph_fresh_name(n->graph, "shape"), 1, p->rank, dim));
+        Value *shape = graph_const_ints(n->graph, graph_fresh_name(n->graph, "shape"), 1, p->rank, dim);
+        p->bias = one_node(p, "Reshape", n->in[2], shape);
     }
     Value *in[] = {p->x.x, p->w.x, p->x.zero, p->w.zero};
     p->y = edit_node_with(n, "", "ConvInteger", n, 4, in, n->nattrs, n->attr)->out[0];

@@ -95,7 +95,8 @@ static void centre(Quantised *q, const Node *d) {
     for (int i = 0; i < q->x->rank; i++)
         dim[i] = i == q->axis ? count : 1;
     Value *zero = edit_reshaped_const(q->zero, q->axis < 0 ? 0 : q->x->rank, dim);
-    Value *in[] = {edit_node_with(before, "", "Cast", d, 1, &q->x, 1, &wide)->out[0], edit_node_with(before, "", "Cast", d, 1, &zero, 1, &wide)->out[0]};
+    Value *in[] = {edit_node_with(before, "", "Cast", d, 1, &q->x, 1, &wide)->out[0], NULL};
+    in[1] = edit_node_with(before, "", "Cast", d, 1, &zero, 1, &wide)->out[0];
     Value *y = edit_node(before, "Sub", d, 2, in)->out[0];
     q->x = edit_node_with(before, "", "Cast", d, 1, &y, 1, &byte)->out[0];
     q->dtype = DT_I8;

@@ -149,7 +149,8 @@ static bool pack_matrix(Node *n, const Weights *w) {
     for (int64_t c = 0; c < m.n; c++)
         pack_column(w->x, &m, &p, c, bytes);
     Value *packed = bytes_const(w, w->x->name, t == DT_I8 ? DT_I8 : DT_U8, 1, (int64_t[]){rows * m.n}, bytes, rows * m.n);
-    Value *in[] = {n->in[0], packed, spread_scales(w, &m, &p), packed_zeros(w, &m, &p), NULL, n->nin > 2 ? n->in[2] : NULL};
+    Value *in[] = {n->in[0], packed, spread_scales(w, &m, &p), NULL, NULL, n->nin > 2 ? n->in[2] : NULL};
+    in[3] = packed_zeros(w, &m, &p);
     const Attr attrs[] = {{.name = "K", .kind = ATTR_INT, .i = m.k}, {.name = "N", .kind = ATTR_INT, .i = m.n},
                           {.name = "bits", .kind = ATTR_INT, .i = p.bits}, {.name = "block_size", .kind = ATTR_INT, .i = p.size}};
     Node *y = edit_node_with(n, "mlcc", "MatMulBlocks", n, 6, in, 4, attrs);
@@ -230,7 +231,9 @@ static bool keep_packed(Node *n, int input, const Weights *w) {
     if (axis < 0 || !value_count(w->x))
         return false;
     bool narrow = dtype_width(w->x->dtype) < 8;
-    Value *in[] = {narrow ? pack_along(w, axis) : w->x, with_rank(w, w->scale), zero_of(w)};
+    Value *in[] = {narrow ? pack_along(w, axis) : w->x, NULL, NULL};
+    in[1] = with_rank(w, w->scale);
+    in[2] = zero_of(w);
     const Attr attrs[] = {{.name = "block_size", .kind = ATTR_INT, .i = w->block ? w->block : 1},
                           {.name = "bits", .kind = ATTR_INT, .i = dtype_width(w->x->dtype)},
                           {.name = "packed_axis", .kind = ATTR_INT, .i = axis},
