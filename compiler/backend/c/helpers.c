@@ -391,22 +391,53 @@ static void vector_select(Helpers *h, const char *name, KType t) {
     sb_printf(&h->text, "    return (%s)((m & (%s)x) | (~m & (%s)y));\n}\n", v, k, k);
 }
 
-/* x86 between bytes and words: gcc 12 takes conversions of vectors apart. True where an #else is to be closed. */
-static bool byte_cast(Helpers *h, KType t, DType from) {
-    DType byte = t.dtype == DT_I32 ? from : t.dtype;
-    bool widens = t.dtype == DT_I32, all = t.lanes == 16;
-    if ((byte != DT_I8 && byte != DT_U8) || (!widens && from != DT_I32) || (!all && t.lanes != 8))
-        return false;
-    const char *v = c_type(h, t), *form = byte == DT_I8 ? "cvtepi8_epi32" : "cvtepu8_epi32";
-    sb_printf(&h->text, "#if defined(%s)\n", all ? "__AVX512F__" : widens ? "__AVX2__" : "__AVX512VL__");
-    if (all && widens)
-        sb_printf(&h->text, "    return (%s)_mm512_maskz_%s(0xFFFF, (__m128i)x);\n", v, form);
-    else if (all)
-        sb_printf(&h->text, "    return (%s)_mm512_maskz_cvtepi32_epi8(0xFFFF, (__m512i)x);\n", v);
-    else if (widens)
-        sb_printf(&h->text, "    return (%s)_mm256_%s(_mm_loadl_epi64((const __m128i *)(const void *)&x));\n", v, form);
+/* Between bytes and words: gcc 12 takes conversions of vectors apart. */
+static void widen_bytes(Helpers *h, const char *v, int lanes, bool sign) {
+    const char *s = sign ? "i" : "u", *n = sign ? "s" : "u";
+    if (lanes == 16)
+        sb_printf(&h->text, "#if defined(__AVX512F__)\n    return (%s)_mm512_maskz_cvtep%s8_epi32(0xFFFF, (__m128i)x);\n", v, s);
+    else if (lanes == 8)
+        sb_printf(&h->text, "#if defined(__AVX2__)\n    return (%s)_mm256_cvtep%s8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)&x));\n", v, s);
     else
-        sb_printf(&h->text, "    %s y;\n    _mm_storel_epi64((__m128i *)(void *)&y, _mm256_maskz_cvtepi32_epi8(0xFF, (__m256i)x));\n    return y;\n", v);
+        sb_printf(&h->text,
+                  "#if defined(__SSE4_1__)\n    int32_t w;\n    memcpy(&w, &x, sizeof w);\n    return (%s)_mm_cvtep%s8_epi32(_mm_cvtsi32_si128(w));\n"
+                  "#elif defined(__aarch64__) && defined(__ARM_NEON)\n    int32_t w;\n    memcpy(&w, &x, sizeof w);\n"
+                  "    return (%s)vmovl_%s16(vget_low_%s16(vmovl_%s8(vreinterpret_%s8_s32(vdup_n_s32(w)))));\n",
+                  v, s, v, n, n, n, n);
+}
+
+static void narrow_words(Helpers *h, const char *v, int lanes) {
+    if (lanes == 16) {
+        sb_printf(&h->text, "#if defined(__AVX512F__)\n    return (%s)_mm512_maskz_cvtepi32_epi8(0xFFFF, (__m512i)x);\n", v);
+        return;
+    }
+    sb_printf(&h->text, "#if defined(%s)\n    %s y;\n", lanes == 8 ? "__AVX512VL__" : "__SSSE3__", v);
+    if (lanes == 8)
+        sb_printf(&h->text,
+                  "    _mm_storel_epi64((__m128i *)(void *)&y, _mm256_maskz_cvtepi32_epi8(0xFF, (__m256i)x));\n    return y;\n"
+                  "#elif defined(__AVX2__)\n    %s y;\n"
+                  "    const __m256i z = _mm256_shuffle_epi8((__m256i)x, _mm256_set1_epi32(0x0c080400));\n"
+                  "    _mm_storel_epi64((__m128i *)(void *)&y, _mm_unpacklo_epi32(_mm256_castsi256_si128(z), _mm256_extracti128_si256(z, 1)));\n"
+                  "    return y;\n", v);
+    else
+        sb_printf(&h->text,
+                  "    const int32_t w = _mm_cvtsi128_si32(_mm_shuffle_epi8((__m128i)x, _mm_cvtsi32_si128(0x0c080400)));\n"
+                  "    memcpy(&y, &w, sizeof y);\n    return y;\n"
+                  "#elif defined(__aarch64__) && defined(__ARM_NEON)\n    %s y;\n    const int16x4_t z = vmovn_s32((int32x4_t)x);\n"
+                  "    const int32_t w = vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(z, z))), 0);\n"
+                  "    memcpy(&y, &w, sizeof y);\n    return y;\n", v);
+}
+
+/* True where an #else is to be closed. */
+static bool byte_cast(Helpers *h, KType t, DType from) {
+    bool widens = t.dtype == DT_I32;
+    DType byte = widens ? from : t.dtype;
+    if ((byte != DT_I8 && byte != DT_U8) || (!widens && from != DT_I32) || (t.lanes != 4 && t.lanes != 8 && t.lanes != 16))
+        return false;
+    if (widens)
+        widen_bytes(h, c_type(h, t), t.lanes, byte == DT_I8);
+    else
+        narrow_words(h, c_type(h, t), t.lanes);
     sb_puts(&h->text, "#else\n");
     return true;
 }
