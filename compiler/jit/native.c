@@ -66,6 +66,7 @@ const Target *jit_native_target(Arena *a) {
         t->vector_bits = 128;
         t->vector_registers = 32;
         t->fma = true;
+        t->widening = true;
         bool dotprod = has(t->features, "+dotprod"), mixed = has(t->features, "+i8mm");
         t->dot = dotprod ? DOT_S8S8 | (mixed ? DOT_U8S8 : 0) : DOT_NARROW;
         t->c_guard = !dotprod ? "defined(__aarch64__) && defined(__ARM_NEON)"

@@ -3,6 +3,7 @@
  * stored anew, so many iterations of the sum side by side, so that a vector of outputs finds its words in one piece. */
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
+#include "kernel/transform.h"
 
 enum { ALONG = 16 };
 
@@ -128,7 +129,7 @@ static KData interleaved(Arena *a, const KData *old, int axis, int width) {
     return (KData){.bytes = old->bytes, .rank = old->rank + 1, .dim = dim, .stride = stride};
 }
 
-static bool has_least(const KData *data, int axis, int64_t at) {
+static bool has_least(const KData *data, int axis, int64_t at) { /* from this axis on */
     if (axis == data->rank)
         return ((const int8_t *)data->bytes)[at] == INT8_MIN;
     for (int64_t i = 0; i < data->dim[axis]; i++)
@@ -137,11 +138,13 @@ static bool has_least(const KData *data, int axis, int64_t at) {
     return false;
 }
 
+bool schedule_has_least(const KData *data) { return has_least(data, 0, 0); }
+
 /* Whether the machine has such a product. */
 static bool suits(const Target *t, const DotLoop *d, const KData *w) {
     if (t->dot & (DOT_HALVES | (d->op == KOP_DOT ? DOT_U8S8 : DOT_S8S8)))
         return true;
-    return d->op == KOP_DOT_S8 && t->dot & DOT_NARROW && !has_least(w, 0, 0);
+    return d->op == KOP_DOT_S8 && t->dot & DOT_NARROW && !schedule_has_least(w);
 }
 
 static int width_of(const Target *t, const DotLoop *d) {

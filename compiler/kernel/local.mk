@@ -10,6 +10,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/kernel.h \
 	compiler/kernel/kops.def \
 	compiler/kernel/math.c \
+	compiler/kernel/narrow.c \
 	compiler/kernel/order.c \
 	compiler/kernel/panels.c \
 	compiler/kernel/parse.c \

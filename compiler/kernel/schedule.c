@@ -720,6 +720,7 @@ void schedule_module_as(KModule *m, const Target *t, const ScheduleTable *table)
         const ScheduleEntry *e = table->entries.len ? schedule_find(table, schedule_hash(k)) : NULL;
         schedule_kernel_as(k, t, e ? e->choice : (ScheduleChoice){0});
     }
+    schedule_module_narrow(m, t);
     drop_functions(m);
 }
 

@@ -13,6 +13,9 @@ bool *schedule_varying(KKernel *k, const KInstr *loop, bool borders);
 /* Whether schedule_vectorize would do it, given a suitable trip count. */
 bool schedule_can_vectorize(KKernel *k, const KInstr *loop);
 
+/* Whether one of the bytes is -128. */
+bool schedule_has_least(const KData *data);
+
 /* The loop that is all that another loop does, pure values apart; NULL where there is none. */
 KInstr *schedule_inner(const KInstr *outer);
 

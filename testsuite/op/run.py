@@ -33,7 +33,7 @@ OBJECT_EVERY = 3  # the JIT makes the same code from all of them
 # The schedules of these are run by JIT, whatever machine this is: they are kernel IR.
 SCHEDULES = ["native", "generic", "x86-64-v3", "cortex-m55"]
 FAST_SCHEDULES = ["x86-64-v3", "x86-64-v4"]
-FIXED_SCHEDULES = ["generic", "x86-64-v3"]
+FIXED_SCHEDULES = ["generic", "rpi4"]
 WAYS = {"c": "-O1", "c-native": "-O1 -march=native", "object": None}
 WARNINGS = "-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 

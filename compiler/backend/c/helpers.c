@@ -428,6 +428,16 @@ static void narrow_words(Helpers *h, const char *v, int lanes) {
                   "    memcpy(&y, &w, sizeof y);\n    return y;\n", v);
 }
 
+/* NEON: twice the width. */
+static bool double_width(Helpers *h, KType t, DType from) {
+    bool bytes = t.dtype == DT_I16 && t.lanes == 8 && (from == DT_I8 || from == DT_U8), halves = t.dtype == DT_I32 && t.lanes == 4 && from == DT_I16;
+    if (!bytes && !halves)
+        return false;
+    const char *x = halves ? "vmovl_s16((int16x4_t)x)" : from == DT_I8 ? "vmovl_s8((int8x8_t)x)" : "vreinterpretq_s16_u16(vmovl_u8((uint8x8_t)x))";
+    sb_printf(&h->text, "#if defined(__aarch64__) && defined(__ARM_NEON)\n    return (%s)%s;\n#else\n", c_type(h, t), x);
+    return true;
+}
+
 /* True where an #else is to be closed. */
 static bool byte_cast(Helpers *h, KType t, DType from) {
     bool widens = t.dtype == DT_I32;
@@ -476,7 +486,7 @@ static void vector_cast(Helpers *h, const char *name, KType t, DType from) {
     }
     open_vector(h, v, name, arena_printf(h->arena, "%s x", u));
     const char *minus = from == DT_BOOL ? "-" : "";
-    const char *close = byte_cast(h, t, from) ? "#endif\n}\n" : "}\n";
+    const char *close = double_width(h, t, from) || byte_cast(h, t, from) ? "#endif\n}\n" : "}\n";
     if (t.dtype != DT_BOOL)
         sb_printf(&h->text, "    return __builtin_convertvector(%sx, %s);\n%s", minus, v, close);
     else if (lane_bytes(from) == 4)
@@ -535,7 +545,13 @@ static void vector_shape(Helpers *h, const char *family, const char *name, KType
         lanes_list(h, t.lanes, "x + # * step");
         sb_puts(&h->text, "};\n    return y;\n}\n");
     } else if (!strcmp(family, "extract")) {
+        bool half = t.dtype == DT_I16 && t.lanes == 4 && other == 8;
         open_vector(h, v, name, arena_printf(a, "%s x, int first", c_type(h, (KType){t.dtype, other})));
+        if (half)
+            sb_printf(&h->text,
+                      "#if defined(__aarch64__) && defined(__ARM_NEON)\n"
+                      "    if (first == 0)\n        return (%s)vget_low_s16((int16x8_t)x);\n"
+                      "    if (first == 4)\n        return (%s)vget_high_s16((int16x8_t)x);\n#endif\n", v, v);
         sb_printf(&h->text, "    const %s y = {", v);
         lanes_list(h, t.lanes, "x[first + #]");
         sb_puts(&h->text, "};\n    return y;\n}\n");

@@ -140,7 +140,10 @@ static LLVMValueRef square_root(Unit *u, DType t, LLVMValueRef x) {
 LLVMValueRef build_arithmetic(Unit *u, const KInstr *i, LLVMValueRef *x) {
     DType t = i->arg[0]->type.dtype;
     switch (i->op) {
-    case KOP_FMA: return multiply_add(u, t, x);
+    case KOP_FMA: {
+        LLVMValueRef sum = build_widening_add(u, i, x);
+        return sum ? sum : multiply_add(u, t, x);
+    }
     case KOP_DOT: return build_dot(u, false, x);
     case KOP_DOT_S8: return build_dot(u, true, x);
     case KOP_DOT_SUM: return build_dot_sum(u, x);

@@ -91,6 +91,48 @@ static LLVMValueRef narrow(const Unit *u, LLVMValueRef *x) {
     return LLVMBuildAdd(u->builder, x[2], build_intrinsic(u, "llvm.aarch64.neon.saddlp", 2, (LLVMTypeRef[]){words, halves}, 1, &pairs), "");
 }
 
+/* --- RISC-V: halves times halves, added to words --- */
+
+/* Whether the lanes of an I32 value fit 16 bits: bytes, maybe less a zero point, in all lanes or one in each. */
+static bool fits_halves(const KValue *v) {
+    const KInstr *i = v->def;
+    if (i && i->op == KOP_SPLAT)
+        i = i->arg[0]->def;
+    if (i && i->op == KOP_SUB) {
+        const KInstr *zero = i->arg[1]->def;
+        if (!zero || zero->op != KOP_CONST || zero->imm.i < -256 || zero->imm.i > 256)
+            return false;
+        i = i->arg[0]->def;
+    }
+    return i && i->op == KOP_CAST && dtype_bits(i->arg[0]->type.dtype) == 8;
+}
+
+static LLVMValueRef scalable(const Unit *u, LLVMValueRef x, LLVMTypeRef t) {
+    LLVMTypeRef types[] = {t, LLVMTypeOf(x)};
+    LLVMValueRef a[] = {LLVMGetPoison(t), x, splat_int(type_int(u, 64, 1), 0)};
+    return build_intrinsic(u, "llvm.vector.insert", 2, types, 3, a);
+}
+
+LLVMValueRef build_widening_add(const Unit *u, const KInstr *i, LLVMValueRef *x) {
+    enum { BLOCK = 64 }; /* bits of a scalable type's unit */
+    LLVMBuilderRef b = u->builder;
+    int lanes = i->result[0]->type.lanes, unit = lanes * BLOCK / 128;
+    bool splat = i->arg[0]->def && i->arg[0]->def->op == KOP_SPLAT;
+    if (!is_arch(u, "riscv64") || !strstr(u->features, "+v,") || lanes < 4 || 32 * lanes > u->target->vector_bits || u->target->vector_bits != 128 ||
+        i->result[0]->type.dtype != DT_I32 || !fits_halves(i->arg[0]) || !fits_halves(i->arg[1]))
+        return NULL;
+    LLVMTypeRef half = type_int(u, 16, 1), index = type_int(u, 64, 1);
+    LLVMTypeRef words = LLVMScalableVectorType(type_int(u, 32, 1), (unsigned)unit), halves = LLVMScalableVectorType(half, (unsigned)unit);
+    LLVMValueRef left = splat ? LLVMBuildTrunc(b, LLVMBuildExtractElement(b, x[0], splat_int(type_int(u, 32, 1), 0), ""), half, "")
+                              : scalable(u, LLVMBuildTrunc(b, x[0], type_int(u, 16, lanes), ""), halves);
+    LLVMValueRef right = scalable(u, LLVMBuildTrunc(b, x[1], type_int(u, 16, lanes), ""), halves);
+    LLVMTypeRef types[] = {words, splat ? half : halves, halves, index};
+    LLVMValueRef a[] = {scalable(u, x[2], words), left, right, splat_int(index, (uint64_t)lanes), splat_int(index, 3)};
+    LLVMValueRef sum = build_intrinsic(u, "llvm.riscv.vwmacc", 4, types, 5, a);
+    LLVMTypeRef fixed[] = {LLVMTypeOf(x[2]), words};
+    return build_intrinsic(u, "llvm.vector.extract", 2, fixed, 2, (LLVMValueRef[]){sum, splat_int(index, 0)});
+}
+
 LLVMValueRef build_dot_sum(const Unit *u, LLVMValueRef *x) {
     LLVMBuilderRef b = u->builder;
     LLVMTypeRef t = LLVMTypeOf(x[0]), one = type_int(u, 32, 1);

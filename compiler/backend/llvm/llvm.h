@@ -73,6 +73,9 @@ LLVMValueRef build_splat(const Unit *u, LLVMValueRef x, int lanes);
 LLVMValueRef build_dot(const Unit *u, bool sign, LLVMValueRef *x);
 LLVMValueRef build_dot_sum(const Unit *u, LLVMValueRef *x); /* those of all lanes of x[0] and x[1] */
 
+/* The multiply-add i where the target multiplies halves to words and the operands fit; else NULL. */
+LLVMValueRef build_widening_add(const Unit *u, const KInstr *i, LLVMValueRef *x);
+
 /* --- sqrt.c: for machines without the instruction --- */
 
 LLVMValueRef build_soft_sqrt(Unit *u, DType t, LLVMValueRef x);
