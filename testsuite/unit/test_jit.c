@@ -471,11 +471,9 @@ START_TEST(products_of_words) {
         value[1][k].i = (int32_t)words[k % 8];
         value[2][k].i = k * 100003 - 3000000;
     }
-    for (int lanes = 1; lanes <= 16; lanes *= 2) {
-        check_op(KOP_DOT, DT_I32, lanes, value);
-        check_op(KOP_DOT_S8, DT_I32, lanes, value);
-        check_op(KOP_MUL_HIGH, DT_I32, lanes, value);
-    }
+    const KOp ops[] = {KOP_DOT, KOP_DOT_S8, KOP_MUL_HIGH};
+    for (int i = 0; i < 3 * 5; i++)
+        check_op(ops[i % 3], DT_I32, 1 << i / 3, value);
 }
 END_TEST
 
