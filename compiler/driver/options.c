@@ -21,7 +21,7 @@ enum {
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
     OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_HALF_WEIGHTS, OPT_MATH, OPT_REQUANT, OPT_CALIBRATE,
     OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_BLOCK,
-    OPT_ROUNDING, OPT_NO_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_DATA, OPT_HELP
+    OPT_ROUNDING, OPT_NO_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_NO_SMOOTH, OPT_DATA, OPT_HELP
 };
 
 static const struct Row {
@@ -64,7 +64,8 @@ static const struct Row {
     {OPT_ROUNDING, 0, "rounding", required_argument, MAKES, "HOW  of blocks: errors (make up for each other, by --calibrate) or nearest"},
     {OPT_NO_CORRECT_BIAS, 0, "no-correct-bias", no_argument, MAKES, "biases do not take the mean error of weights on the samples"},
     {OPT_EQUALIZE, 0, "equalize", no_argument, MAKES, "even out the ranges of channels between layers"},
-    {OPT_SMOOTH, 0, "smooth", optional_argument, MAKES, "[=SHARE]  move channels' ranges into MatMul weights (default 0.5)"},
+    {OPT_SMOOTH, 0, "smooth", optional_argument, MAKES, "[=SHARE]  move all channels' ranges into MatMul weights (default 0.5)"},
+    {OPT_NO_SMOOTH, 0, "no-smooth", no_argument, MAKES, "not even those of very uneven channels"},
     {OPT_SAMPLES, 0, "samples", required_argument, MAKES, "N  take at most N samples (default 512)"},
     {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, MAKES, "X  fail where less remains: of right labels, or an output's cosine"},
     {OPT_MATH, 0, "math", required_argument, TARGETS, "default|fast  fast: larger rounding errors where that saves time"},
@@ -261,6 +262,7 @@ static bool set(Options *o, int id, const char *arg) {
     case OPT_NO_CORRECT_BIAS: o->keep_bias = true; break;
     case OPT_EQUALIZE: o->equalize = true; break;
     case OPT_SMOOTH: o->smooth = 0.5; return !arg || (positive(arg, &o->smooth) && o->smooth < 1);
+    case OPT_NO_SMOOTH: o->keep_uneven = true; break;
     case OPT_DATA: o->data = arg; break;
     case OPT_ACCURACY_FLOOR: return positive(arg, &o->accuracy_floor) && o->accuracy_floor <= 1;
     case OPT_RUN: o->run_command = arg; break;

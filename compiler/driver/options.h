@@ -57,7 +57,7 @@ typedef struct Options {
     QuantizeKind quantize; /* also of compile */
     DType weight_type;   /* … QUANTIZE_WEIGHTS: I8, I4, F16, BF16 */
     int block;           /* … integers that share a scale */
-    bool plain_rounding, keep_bias, equalize;
+    bool plain_rounding, keep_bias, keep_uneven, equalize;
     double smooth;       /* … how much of the activations' range goes into weights; 0: nothing */
     const char *data;    /* … inputs to compare on, with labels maybe */
 } Options;

@@ -11,7 +11,7 @@
 #include "passes/passes.h"
 
 enum { MOST_ROUNDS = 32 };
-static const double EQUAL_SHARE = 0.5;
+static const double EQUAL_SHARE = 0.5, UNEVEN = 5; /* of the largest channel's range to the usual one */
 
 /* The model with all that is known of it before it runs: what is written is the same for every target. */
 static bool read_plain(QuantizeJob *j, Diag *d, Compilation *c) {
@@ -41,6 +41,9 @@ static bool read_plain(QuantizeJob *j, Diag *d, Compilation *c) {
     return true;
 }
 
+/* Without being told: where channels differ much. */
+static bool smooths_itself(const Options *o) { return o->calibrate && !o->keep_uneven && o->quantize != QUANTIZE_WEIGHTS; }
+
 /* The same in the form that loses least: the ranges of channels are evened out. */
 static bool read_model(QuantizeJob *j, Diag *d, Compilation *c) {
     if (!read_plain(j, d, c))
@@ -48,7 +51,9 @@ static bool read_model(QuantizeJob *j, Diag *d, Compilation *c) {
     if (j->o->equalize)
         quantize_equalize(c->graph, &j->for_smoothing, EQUAL_SHARE);
     if (j->o->smooth > 0)
-        quantize_smooth(c->graph, &j->for_smoothing, j->o->smooth);
+        quantize_smooth(c->graph, &j->for_smoothing, j->o->smooth, 0);
+    else if (smooths_itself(j->o))
+        quantize_smooth(c->graph, &j->for_smoothing, EQUAL_SHARE, UNEVEN);
     pass_dead(c->graph);
     return true;
 }
@@ -139,7 +144,7 @@ static bool read_samples(QuantizeJob *j) {
 static bool prepare(QuantizeJob *j) {
     const Options *o = j->o;
     Diag *d = j->diag;
-    if (o->smooth > 0 || o->equalize) {
+    if (o->smooth > 0 || o->equalize || smooths_itself(o)) {
         if (!collect(j, read_plain, d, false, &j->for_smoothing))
             return false;
         d = &j->quiet;

@@ -94,10 +94,21 @@ void quantize_note(const QuantizeJob *j) {
         diag_note(j->diag, NOWHERE, "quantised: weights %.2f times smaller", times);
 }
 
+/* A float model has any accuracy, and is none of what was asked for. */
+static bool all_stays(const QuantizeJob *j) {
+    for (int i = 0; i < j->plan.items.len; i++)
+        if ((!j->stay[i] && j->plan.items.data[i].like == i) || (j->stay[i] == STAY_VALUE && j->plan.items.data[i].has_weights))
+            return false;
+    diag_error(j->diag, NOWHERE, "nothing is left to quantise where an accuracy of %g is asked for", j->o->accuracy_floor);
+    return true;
+}
+
 bool quantize_meets_floor(const QuantizeJob *j) {
     const Options *o = j->o;
-    if (!(o->accuracy_floor > 0) || quantize_quality(j) >= o->accuracy_floor)
+    if (!(o->accuracy_floor > 0))
         return true;
+    if (quantize_quality(j) >= o->accuracy_floor)
+        return !all_stays(j);
     if (j->scores.n)
         diag_error(j->diag, NOWHERE, "top-1 is %.2f %%, %.4f of the float model's %.2f %%; %g of it was asked for",
                    percent(j->scores.got.first, &j->scores), quantize_quality(j), percent(j->scores.want.first, &j->scores),

@@ -2,6 +2,7 @@
 /* Float graphs that lose less when they are quantised: factors for channels move between layers. What makes a channel is
  * divided, what takes it multiplied, by the same number; the function stays. (Nagel et al. 2019; Xiao et al. 2022.) */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "passes/edit.h"
@@ -208,7 +209,22 @@ static Value *divided(Value *x, const float *f, int64_t channels) {
     return quantize_node(x->def ? x->def->next : g->first, g, "", "Mul", x->name, "smooth", 2, (Value *[]){x, by}, DT_F32);
 }
 
-static bool smooth(Value *x, const QuantizeStats *s, double share) {
+static int by_size(const void *x, const void *y) {
+    double a = *(const double *)x, b = *(const double *)y;
+    return a < b ? -1 : a > b;
+}
+
+/* The largest range of a channel against that of most. */
+static double unevenness(Arena *a, const QuantizeStats *s) {
+    double *range = arena_dup(a, s->most, (size_t)s->channels * sizeof *range);
+    qsort(range, (size_t)s->channels, sizeof *range, by_size);
+    double usual = range[s->channels / 2];
+    return usual > 0 ? range[s->channels - 1] / usual : 1;
+}
+
+static bool smooth(Value *x, const QuantizeStats *s, double share, double uneven) {
+    if (unevenness(x->graph->arena, s) < uneven)
+        return false;
     float *f = factors_of_users(x, s, share);
     if (!f)
         return false;
@@ -227,7 +243,7 @@ static bool smooth(Value *x, const QuantizeStats *s, double share) {
     return true;
 }
 
-int quantize_smooth(Graph *g, const StrMap *stats, double share) {
+int quantize_smooth(Graph *g, const StrMap *stats, double share, double uneven) {
     VEC(Value *) values = {0};
     for (const Node *n = g->first; n; n = n->next) {
         bool seen = !is_matrix_product(n);
@@ -239,7 +255,7 @@ int quantize_smooth(Graph *g, const StrMap *stats, double share) {
     int count = 0;
     for (int i = 0; i < values.len; i++) {
         const QuantizeStats *s = strmap_get(stats, values.data[i]->name);
-        count += s && smooth(values.data[i], s, share);
+        count += s && smooth(values.data[i], s, share, uneven);
     }
     return count;
 }

@@ -17,6 +17,8 @@ typedef struct Plan {
     bool *may;    /* by value id: computed by what can work on bytes, or an input */
     bool *wanted; /* by value id */
     bool *inside; /* by value id: between operators that become one */
+    bool *taken;  /* by value id: as bytes, by somebody */
+    Value **result; /* by id of a node's first output: the value behind the whole, where it could work on bytes */
 } Plan;
 
 static bool is_one_of(const Node *n, const char *const *names) {
@@ -102,7 +104,8 @@ static void want_inputs(const Plan *s, const Node *n) {
             s->wanted[n->in[i]->id] = true;
 }
 
-static void choose(const Plan *s) {
+/* What could work on bytes, with the value behind each. */
+static void find_roles(const Plan *s) {
     Graph *g = s->p->graph;
     for (int i = 0; i < g->inputs.len; i++)
         s->may[g->inputs.data[i]->id] = true;
@@ -113,16 +116,46 @@ static void choose(const Plan *s) {
         if (within) { /* the operator before has it */
             s->may[n->out[0]->id] = true;
         } else if (product || joins(s, n)) {
-            Value *y = whole(s, n->out[0]);
-            want_inputs(s, n);
-            if (quantize_is_activation(y))
-                s->wanted[y->id] = true;
+            s->result[n->out[0]->id] = whole(s, n->out[0]);
             s->may[n->out[0]->id] = true;
         } else if (quantize_moves(n)) {
             for (int i = 0; i < n->nout; i++)
                 if (n->out[i])
                     s->may[n->out[i]->id] = s->may[n->in[0]->id];
         }
+    }
+}
+
+/* Bytes that only what computes with floats takes would be rounded for nothing: products may give floats, and sums, functions
+ * and the like stay floats. */
+static void find_takers(const Plan *s) {
+    Graph *g = s->p->graph;
+    for (int i = 0; i < g->outputs.len; i++)
+        s->taken[g->outputs.data[i]->id] = true;
+    for (const Node *n = g->last; n; n = n->prev) {
+        Value **y = &s->result[n->out[0]->id];
+        bool takes = false;
+        for (int i = 0; quantize_moves(n) && i < n->nout; i++)
+            takes = takes || (n->out[i] && s->taken[n->out[i]->id]);
+        if (*y && !is_product(n) && !s->taken[(*y)->id])
+            *y = NULL;
+        for (int i = 0; (*y || takes) && i < n->nin; i++)
+            if (quantize_is_activation(n->in[i]))
+                s->taken[n->in[i]->id] = true;
+    }
+}
+
+static void choose(const Plan *s) {
+    Graph *g = s->p->graph;
+    find_roles(s);
+    find_takers(s);
+    for (const Node *n = g->first; n; n = n->next) {
+        const Value *y = s->result[n->out[0]->id];
+        if (!y)
+            continue;
+        want_inputs(s, n);
+        if (quantize_is_activation(y) && (s->taken[y->id] || edit_is(n, "Conv")))
+            s->wanted[y->id] = true;
     }
     for (Node *n = g->last; n; n = n->prev) /* bytes are moved, not floats */
         for (int i = 0; quantize_moves(n) && i < n->nout; i++)
@@ -179,7 +212,11 @@ static void choose_weights(const Plan *s) {
 QuantizePlan quantize_plan(Graph *g, QuantizeKind kind) {
     QuantizePlan p = {.graph = g};
     Arena *a = g->arena;
-    Plan s = {&p, kind, ARENA_ARRAY(a, bool, g->next_id), ARENA_ARRAY(a, bool, g->next_id), ARENA_ARRAY(a, bool, g->next_id)};
+    Plan s = {.p = &p, .kind = kind, .result = ARENA_ARRAY(a, Value *, g->next_id)};
+    s.may = ARENA_ARRAY(a, bool, g->next_id);
+    s.wanted = ARENA_ARRAY(a, bool, g->next_id);
+    s.inside = ARENA_ARRAY(a, bool, g->next_id);
+    s.taken = ARENA_ARRAY(a, bool, g->next_id);
     p.item_of = ARENA_ARRAY(a, int, g->next_id);
     for (int i = 0; i < g->next_id; i++)
         p.item_of[i] = -1;

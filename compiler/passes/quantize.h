@@ -67,7 +67,8 @@ void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r);
  * factor for each, so that a part of their range (share, between 0 and 1) moves into the weights. Returns how many values were
  * changed. */
 int quantize_equalize(Graph *g, const StrMap *stats, double share);
-/* The same at the inputs of MatMul and Gemm, whatever makes them. */
-int quantize_smooth(Graph *g, const StrMap *stats, double share);
+/* The same at the inputs of MatMul and Gemm, whatever makes them, where the largest channel's range is that many times the usual
+ * one's. */
+int quantize_smooth(Graph *g, const StrMap *stats, double share, double uneven);
 
 #endif

@@ -76,8 +76,11 @@ case_ok "quantize, biases corrected" "$MLCC" quantize biased.onnx --calibrate bi
 above "bias correction" "$(number SNR without)" "$(number SNR out)"
 agrees with.onnx biased.npy
 helps "equalised channels" uneven --equalize
-helps "smoothed activations" outliers --smooth
-helps "smoothed activations, dynamic" outliers --smooth --dynamic
+helps "smoothed activations" outliers --smooth --no-smooth
+helps "smoothed activations, dynamic" outliers --smooth --dynamic --no-smooth
+"$MLCC" quantize -q outliers.onnx --calibrate outliers.npz --no-smooth -o without.onnx >without 2>err
+case_ok "quantize, uneven channels" "$MLCC" quantize outliers.onnx --calibrate outliers.npz -o with.onnx
+above "very uneven channels are smoothed" "$(number SNR without)" "$(number SNR out)"
 
 # --- in one step to C: the same as in two, and the weights stay small ---
 
