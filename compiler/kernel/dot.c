@@ -15,6 +15,7 @@ typedef struct DotLoop {
     bool flips; /* x is stored with the other sign; its sign bit is flipped on the way */
     int64_t depth, stride;
     int width; /* how many at a time */
+    bool words; /* four iterations, side by side in both operands: nothing is to be stored anew */
 } DotLoop;
 
 static const KInstr *through_cast(const KValue *v) {
@@ -63,6 +64,15 @@ static bool match_w(DotLoop *d, const KValue *v) {
     return i->mem.at->base >= 0 && most < d->stride;
 }
 
+static bool match_words(DotLoop *d, const KValue *v) {
+    const KInstr *i = through_cast(v);
+    if (d->depth != 4 || !i || i->op != KOP_LOAD || i->mem.param->dtype != DT_I8 || i->result[0]->type.lanes != 1)
+        return false;
+    d->load_w = (KInstr *)i;
+    d->words = kx_coef(i->mem.at, kb_iv(d->loop)) == 1;
+    return d->words;
+}
+
 static bool match(KKernel *k, KInstr *loop, DotLoop *d) {
     int64_t lo, hi;
     *d = (DotLoop){.kernel = k, .loop = loop};
@@ -78,7 +88,7 @@ static bool match(KKernel *k, KInstr *loop, DotLoop *d) {
     }
     d->fma = loop->block[0]->last->arg[0]->def;
     return work == 3 && d->fma && d->fma->op == KOP_FMA && d->fma->arg[2] == kb_carried(loop, 0) &&
-           d->fma->result[0]->type.dtype == DT_I32 && match_x(d, d->fma->arg[0]) && match_w(d, d->fma->arg[1]);
+           d->fma->result[0]->type.dtype == DT_I32 && match_x(d, d->fma->arg[0]) && (match_words(d, d->fma->arg[1]) || match_w(d, d->fma->arg[1]));
 }
 
 typedef VEC(DotLoop) DotLoops;
@@ -144,7 +154,7 @@ bool schedule_has_least(const KData *data) { return has_least(data, 0, 0); }
 static bool suits(const Target *t, const DotLoop *d, const KData *w) {
     if (t->dot & (DOT_HALVES | (d->op == KOP_DOT ? DOT_U8S8 : DOT_S8S8)))
         return true;
-    return d->op == KOP_DOT_S8 && t->dot & DOT_NARROW && !schedule_has_least(w);
+    return w && d->op == KOP_DOT_S8 && t->dot & DOT_NARROW && !schedule_has_least(w);
 }
 
 static int width_of(const Target *t, const DotLoop *d) {
@@ -250,12 +260,30 @@ static void rewrite(const DotLoop *d, bool plain) {
     kernel_unlink(old);
 }
 
+/* The loop was one product of words. */
+static void rewrite_words(const DotLoop *d) {
+    KInstr *old = d->loop;
+    KBuilder b = kb_before(d->kernel, old);
+    KIndex at = kx_substitute(b.arena, d->load_w->mem.at, kb_iv(old), kx_const(b.arena, 0));
+    KIndex from = kx_substitute(b.arena, d->load_x->mem.at, kb_iv(old), kx_const(b.arena, 0));
+    KValue *x = kb_bitcast(&b, kb_load_vector(&b, d->load_x->mem.param, from, 4, 1), DT_I32);
+    KValue *w = kb_bitcast(&b, kb_load_vector(&b, d->load_w->mem.param, at, 4, 1), DT_I32);
+    if (d->flips)
+        x = kb_binary(&b, KOP_XOR, x, kb_int(&b, DT_I32, (int32_t)0x80808080));
+    KMap m = kmap_new(d->kernel);
+    kmap_set(&m, old->result[0], kb_dot(&b, d->op, x, w, old->arg[2]));
+    kernel_replace_uses(d->kernel, d->kernel->body, &m);
+    kernel_unlink(old);
+}
+
 void schedule_module_dots(KModule *m, const Target *t, bool plain) {
     DotLoops all = {0};
     for (int i = 0; t->dot && i < m->kernels.len; i++)
         collect(m->arena, m->kernels.data[i], m->kernels.data[i]->body, &all);
     for (int i = 0; i < all.len; i++) {
-        if (!may_reorder(m, t, &all.data[i]))
+        if (all.data[i].words && !plain && suits(t, &all.data[i], NULL))
+            rewrite_words(&all.data[i]);
+        if (all.data[i].words || !may_reorder(m, t, &all.data[i]))
             continue;
         all.data[i].width = width_of(t, &all.data[i]);
         reorder(m, &all.data[i]);

@@ -297,6 +297,13 @@ ELEMENT(element_quantize);
 INFER(infer_dynamic_quantize);
 LOWER(lower_dynamic_quantize);
 
+/* qwords.c */
+INFER(infer_interleave);
+ELEMENT(element_interleave);
+INFER(infer_matmul_words);
+ELEMENT(element_matmul_words);
+MACS(macs_matmul_words);
+
 /* reduce.c */
 INFER(infer_reduce);
 ELEMENT(element_reduce_sum);

@@ -36,6 +36,7 @@ libmlcc_a_SOURCES += \
 	compiler/ops/qlinear.c \
 	compiler/ops/qmatmul.c \
 	compiler/ops/quant.c \
+	compiler/ops/qwords.c \
 	compiler/ops/quant.h \
 	compiler/ops/quantize.c \
 	compiler/ops/requantise.c \

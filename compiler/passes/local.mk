@@ -39,4 +39,5 @@ libmlcc_a_SOURCES += \
 	compiler/passes/strips.c \
 	compiler/passes/swish.c \
 	compiler/passes/weights.c \
-	compiler/passes/winograd.c
+	compiler/passes/winograd.c \
+	compiler/passes/words.c

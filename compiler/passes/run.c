@@ -31,6 +31,7 @@ static const Step steps[] = {
     {.name = "swish", .always = pass_swish},
     {.name = "winograd", .threaded = pass_winograd},
     {.name = "dead", .always = pass_dead},
+    {.name = "words", .targeted = pass_words},
     {.name = "pad_channels", .targeted = pass_pad_channels},
     {.name = "attention", .threaded = pass_attention},
     {.name = "group", .always = pass_group},

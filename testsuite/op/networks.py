@@ -107,6 +107,16 @@ def products(t, label):
     yield n.case(n.quantised(n.node("MatMul", n.input(quantised(t, 2, 5, 8), 0.02), right), t, 0.05))
 
 
+def matrices(t, label):
+    """Both computed, large enough to be brought into words."""
+    for i, (left, right) in enumerate([((2, 9, 8), (2, 8, 10)), ((3, 1, 8, 12), (2, 12, 9)), ((16, 20), (20, 33)), ((8, 64), (2, 1, 64, 8))]):
+        n = Network(f"matrices_{i}_{label}")
+        x = n.input(quantised(t, *left), 0.02)
+        y = n.node("MatMul", x, n.input(quantised(t, *right), 0.03))
+        z = n.node("MatMul", x, n.input(quantised(np.uint8 if t == np.int8 else np.int8, *right), 0.03))
+        yield n.case(n.quantised(y, t, 0.1), n.quantised(n.node("Tanh", z), t, 0.01))
+
+
 def functions(t, label):
     for op in ("Add", "Mul"):
         n = Network(f"{op.lower()}_{label}")
@@ -231,7 +241,7 @@ def dead(t, label):
 
 def cases():
     for t in (np.int8, np.uint8):
-        for family in (products, functions, registers, floats, more, images, dead):
+        for family in (products, matrices, functions, registers, floats, more, images, dead):
             yield from family(t, np.dtype(t).name)
     for t in (np.int16, np.uint16):
         for family in (products, functions, registers, floats, more, images):

@@ -39,6 +39,12 @@ static void run_attention3(Graph *g) { pass_attention(g, &target, 3); }
 
 static void run_prune(Graph *g) { pass_prune(g, NULL); }
 
+static void run_words(Graph *g) {
+    Target dots = target;
+    dots.dot = DOT_U8S8;
+    pass_words(g, &dots);
+}
+
 static const struct {
     const char *name;
     void (*run)(Graph *g);
@@ -49,7 +55,7 @@ static const struct {
     {"attention", run_attention, NULL}, {"attention3", run_attention3, NULL},
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
-    {"weights", NULL, pass_weights},   {"raise", pass_raise, NULL},
+    {"weights", NULL, pass_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
     {"swish", pass_swish, NULL},
 };
