@@ -52,7 +52,7 @@ static const struct Dot {
     const char *name;
     unsigned dot;
 } dots[] = {
-    {"none", 0}, {"u8s8", DOT_U8S8}, {"s8s8", DOT_S8S8}, {"u8s8+s8s8", DOT_U8S8 | DOT_S8S8}, {"halves", DOT_HALVES}, {"halves+along", DOT_HALVES | DOT_ALONG}, {"narrow", DOT_NARROW},
+    {"none", 0}, {"u8s8", DOT_U8S8}, {"s8s8", DOT_S8S8}, {"u8s8+s8s8", DOT_U8S8 | DOT_S8S8}, {"halves", DOT_HALVES}, {"halves+along", DOT_HALVES | DOT_ALONG}, {"narrow", DOT_NARROW}, {"rows", DOT_ROWS},
 };
 
 static const Target *load_named(Arena *a, Diag *d, const char *name, int depth);
@@ -114,7 +114,7 @@ static bool set_dot(Diag *d, const cJSON *item, unsigned *out) {
             return true;
         }
     }
-    return bad(d, "dot", "must be one of \"none\", \"u8s8\", \"s8s8\", \"u8s8+s8s8\", \"halves\", \"halves+along\", \"narrow\"");
+    return bad(d, "dot", "must be one of \"none\", \"u8s8\", \"s8s8\", \"u8s8+s8s8\", \"halves\", \"halves+along\", \"narrow\", \"rows\"");
 }
 
 static bool set(Arena *a, Diag *d, Target *t, const struct Key *key, const cJSON *item) {

@@ -5,7 +5,7 @@
 #include "kernel/schedule.h"
 #include "kernel/transform.h"
 
-enum { ALONG = 16 };
+enum { ALONG = 16, SHORTEST_ROW = 16 };
 
 /* for c in 0..depth: sum += x[.. + c] * w[.. + stride * c + ..], both bytes, w signed and constant. */
 typedef struct DotLoop {
@@ -14,8 +14,9 @@ typedef struct DotLoop {
     KOp op;     /* by the sign of x */
     bool flips; /* x is stored with the other sign; its sign bit is flipped on the way */
     int64_t depth, stride;
-    int width; /* how many at a time */
-    bool words; /* four iterations, side by side in both operands: nothing is to be stored anew */
+    int64_t width; /* how many at a time */
+    bool rows;     /* all: the loop stays */
+    bool words;    /* four iterations, side by side in both operands: nothing is to be stored anew */
 } DotLoop;
 
 static const KInstr *through_cast(const KValue *v) {
@@ -128,7 +129,7 @@ static int depth_axis(const KData *data, int64_t depth, int64_t stride) {
     return -1;
 }
 
-static KData interleaved(Arena *a, const KData *old, int axis, int width) {
+static KData interleaved(Arena *a, const KData *old, int axis, int64_t width) {
     int64_t *dim = ARENA_ARRAY(a, int64_t, old->rank + 1), *stride = ARENA_ARRAY(a, int64_t, old->rank + 1);
     for (int d = 0; d < old->rank; d++) {
         dim[d] = d == axis ? old->dim[d] / width : old->dim[d];
@@ -152,12 +153,16 @@ bool schedule_has_least(const KData *data) { return has_least(data, 0, 0); }
 
 /* Whether the machine has such a product. */
 static bool suits(const Target *t, const DotLoop *d, const KData *w) {
+    if (t->dot & DOT_ROWS)
+        return d->depth >= SHORTEST_ROW;
     if (t->dot & (DOT_HALVES | (d->op == KOP_DOT ? DOT_U8S8 : DOT_S8S8)))
         return true;
     return w && d->op == KOP_DOT_S8 && t->dot & DOT_NARROW && !schedule_has_least(w);
 }
 
-static int width_of(const Target *t, const DotLoop *d) {
+static int64_t width_of(const Target *t, const DotLoop *d) {
+    if (t->dot & DOT_ROWS)
+        return d->depth;
     return t->dot & DOT_ALONG && d->op == KOP_DOT_S8 && d->depth % ALONG == 0 ? ALONG : 4;
 }
 
@@ -197,10 +202,10 @@ static void reorder(const KModule *m, const DotLoop *d) {
 /* --- the loop --- */
 
 /* The operand's address at iteration c, a multiple of the width. */
-static KIndex new_address(Arena *a, const DotLoop *d, KValue *c) {
+static KIndex new_address(Arena *a, const DotLoop *d, KIndex c) {
     KIndex old = d->load_w->mem.at;
     int64_t block = d->stride * d->depth, within = old->base % block;
-    KIndex at = kx_add_const(a, kx_scale(a, kx_var(a, c), d->stride), old->base - within + d->width * within);
+    KIndex at = kx_add_const(a, kx_scale(a, c, d->stride), old->base - within + d->width * within);
     for (int k = 0; k < old->n; k++) {
         const KTerm *t = &old->term[k];
         if (t->var != kb_iv(d->loop))
@@ -212,7 +217,7 @@ static KIndex new_address(Arena *a, const DotLoop *d, KValue *c) {
 static KValue *along(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
     KIndex at = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), kx_var(b->arena, c));
     KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, at, ALONG, 1), DT_I8);
-    KValue *w = kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, c), ALONG, 1);
+    KValue *w = kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, kx_var(b->arena, c)), ALONG, 1);
     if (d->flips)
         x = kb_binary(b, KOP_XOR, x, kb_splat(b, kb_int(b, DT_I8, INT8_MIN), ALONG));
     return kb_dot(b, KOP_DOT_SUM, x, w, sum);
@@ -221,7 +226,7 @@ static KValue *along(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
 static KValue *four_at_once(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
     KIndex at = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), kx_var(b->arena, c));
     KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, at, 4, 1), DT_I32);
-    KValue *w = kb_bitcast(b, kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, c), 4, 1), DT_I32);
+    KValue *w = kb_bitcast(b, kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, kx_var(b->arena, c)), 4, 1), DT_I32);
     if (d->flips)
         x = kb_binary(b, KOP_XOR, x, kb_int(b, DT_I32, (int32_t)0x80808080));
     return kb_dot(b, d->op, x, w, sum);
@@ -235,7 +240,7 @@ static KValue *one_after_another(KBuilder *b, const DotLoop *d, KValue *c, KValu
         kmap_set(&m, kb_carried(d->loop, 0), sum);
         for (const KInstr *i = d->loop->block[0]->first; i->op != KOP_YIELD; i = i->next) {
             if (i == d->load_w)
-                kmap_set(&m, i->result[0], kb_load(b, i->mem.param, kx_add_const(b->arena, new_address(b->arena, d, c), j)));
+                kmap_set(&m, i->result[0], kb_load(b, i->mem.param, kx_add_const(b->arena, new_address(b->arena, d, kx_var(b->arena, c)), j)));
             else
                 kernel_clone(b, &m, i);
         }
@@ -245,6 +250,11 @@ static KValue *one_after_another(KBuilder *b, const DotLoop *d, KValue *c, KValu
 }
 
 static void rewrite(const DotLoop *d, bool plain) {
+    Arena *a = d->kernel->module->arena;
+    if (d->rows) {
+        d->load_w->mem.at = kx_add(a, new_address(a, d, kx_const(a, 0)), kx_var(a, kb_iv(d->loop)));
+        return;
+    }
     KInstr *old = d->loop;
     KBuilder b = kb_before(d->kernel, old);
     KInstr *loop = kb_for(&b, KLOOP_REDUCE, kb_iv(old)->name, old->arg[0], old->arg[1], d->width, 1, old->arg + 2);
@@ -286,6 +296,7 @@ void schedule_module_dots(KModule *m, const Target *t, bool plain) {
         if (all.data[i].words || !may_reorder(m, t, &all.data[i]))
             continue;
         all.data[i].width = width_of(t, &all.data[i]);
+        all.data[i].rows = (t->dot & DOT_ROWS) != 0;
         reorder(m, &all.data[i]);
         rewrite(&all.data[i], plain);
     }

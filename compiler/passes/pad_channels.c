@@ -37,7 +37,7 @@ static Value *padded_input(Node *n, int64_t more) {
 
 void pass_pad_channels(Graph *g, const Target *t) {
     enum { INPUT = 0, WEIGHTS = 3, WEIGHTS_ZERO = 5 };
-    if (!t || !t->dot)
+    if (!t || !t->dot || t->dot & DOT_ROWS)
         return;
     /* In halves, two products cost one multiplication: where more than half of them would be with zeros, none is saved. */
     int fewest = t->dot & DOT_HALVES ? 3 : 1;

@@ -481,7 +481,7 @@ void pass_prune(Graph *g, const Target *t) {
     if (!is_quantised(g))
         return;
     Pruning p = {g, ARENA_ARRAY(g->arena, Kind, ids), ARENA_ARRAY(g->arena, Channels *, ids), ARENA_ARRAY(g->arena, bool *, ids),
-                 ARENA_ARRAY(g->arena, Value *, ids), ids, t && t->dot & DOT_ALONG ? 16 : t && t->dot ? 4 : 1};
+                 ARENA_ARRAY(g->arena, Value *, ids), ids, t && t->dot & DOT_ALONG ? 16 : t && t->dot & ~(unsigned)DOT_ROWS ? 4 : 1};
     for (const Node *n = g->first; n; n = n->next)
         find_bounds(&p, n);
     do

@@ -79,7 +79,7 @@ START_TEST(fields_arrive) {
     ck_assert_str_eq(load("riscv64-v")->abi, "lp64d");
     ck_assert_str_eq(load("native")->name, "native");
     ck_assert_uint_eq(load("cortex-a76")->dot, DOT_S8S8);
-    ck_assert_uint_eq(load("generic")->dot, 0);
+    ck_assert_uint_eq(load("generic")->dot, DOT_ROWS);
 }
 END_TEST
 
