@@ -161,9 +161,16 @@ static bool same_order(const Value *v, const View *at) {
 
 static bool is_attention(const Node *n) { return !strcmp(n->domain, "mlcc") && !strcmp(n->op_type, "Attention"); }
 
+static bool is_of_attention(const Value *v) {
+    for (const Node *n = v->def; n && n->group == v->def->group; n = n->prev)
+        if (is_attention(n))
+            return true;
+    return false;
+}
+
 /* An attention goes through its rows in its own order, wherever they lie. */
 static bool may_lie(const Value *v, const View *at) {
-    if (is_attention(v->def))
+    if (is_of_attention(v))
         return v->dim[v->rank - 1] == 1 || at->stride[v->rank - 1] == 1;
     return same_order(v, at);
 }
@@ -174,7 +181,7 @@ static bool joins_heads(const Node *n) {
     if (!(n->op->flags & OP_RESHAPE) || x->kind != VALUE_NODE || x->uses.len != 1 || !edit_is(x->def, "Transpose"))
         return false;
     const Value *heads = x->def->in[0];
-    return is_placeable(heads) && heads->uses.len == 1 && is_attention(heads->def);
+    return is_placeable(heads) && heads->uses.len == 1 && is_of_attention(heads);
 }
 
 static void place_operands(Node *n) {
