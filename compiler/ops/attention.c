@@ -223,11 +223,33 @@ static Value *scores_of(Attention *a, int64_t size) {
     double factor = node_attr(n, "scale") ? (double)scale : 1 / sqrt(size ? (double)size : 1);
     Value *q = node2(n, "Mul", "scaled", a->q, scalar_before(n, "scale", a->t, factor));
     const int64_t rows[] = {a->batch, a->kv_heads, a->kv_heads ? a->heads / a->kv_heads * a->queries : 0, size};
-    const int64_t full[] = {a->batch, a->heads, a->queries, a->past + a->keys};
     if (a->heads != a->kv_heads)
         q = reshaped(n, "rows", q, 4, rows);
-    Value *scores = node2(n, "MatMul", "scores", q, permuted(n, "keys", a->k, perm));
-    return a->heads != a->kv_heads ? reshaped(n, "scores", scores, 4, full) : scores;
+    return node2(n, "MatMul", "scores", q, permuted(n, "keys", a->k, perm));
+}
+
+/* Scores, weights … by head, where heads that share a key are rows of one matrix. */
+static Value *by_head(Attention *a, Value *rows) {
+    const int64_t full[] = {a->batch, a->heads, a->queries, a->past + a->keys};
+    return a->heads != a->kv_heads ? reshaped(a->n, "scores", rows, 4, full) : rows;
+}
+
+/* The bias for such rows. */
+static Value *bias_by_row(Attention *a, Value *bias) {
+    Node *n = a->n;
+    int64_t mask[4] = {1, 1, 1, 1}, shared = a->kv_heads ? a->heads / a->kv_heads : 0;
+    if (!bias || a->heads == a->kv_heads)
+        return bias;
+    for (int d = 0; a->mask && d < a->mask->rank; d++)
+        mask[4 - a->mask->rank + d] = a->mask->dim[d];
+    bool by_query = mask[2] != 1 || a->causal || a->left >= 0 || a->right >= 0;
+    if (mask[1] == 1 && !by_query)
+        return bias;
+    const int64_t batch = a->lengths ? a->batch : mask[0], keys = a->past + a->keys;
+    const int64_t full[] = {batch, mask[1] == 1 ? shared : a->heads, a->queries, keys};
+    const int64_t rows[] = {batch, mask[1] == 1 ? 1 : a->kv_heads, shared * a->queries, keys};
+    Value *all = node2(n, "Expand", "bias", bias, ints_before(n, "shape", 1, 4, full));
+    return reshaped(n, "bias", all, 4, rows);
 }
 
 /* Softmax in the precision that is asked for; rows that may see nothing are zeros. */
@@ -255,11 +277,8 @@ static Value *weights_of(Attention *a, Value *scores, Value *bias) {
 static Value *result_of(Attention *a, Value *weights, int64_t size) {
     static const int64_t perm[] = {0, 2, 1, 3};
     Node *n = a->n;
-    const int64_t rows[] = {a->batch, a->kv_heads, a->kv_heads ? a->heads / a->kv_heads * a->queries : 0, a->past + a->keys};
     const int64_t full[] = {a->batch, a->heads, a->queries, size}, flat[] = {a->batch, a->queries, a->heads * size};
     Value *v = a->v;
-    if (a->heads != a->kv_heads)
-        weights = reshaped(n, "rows", weights, 4, rows);
     if (n->in[2]->dtype != a->t) {
         v = value_before(n, "Cast", "values", 1, &v);
         put_int(v->def, "to", dtype_to_onnx(a->t));
@@ -290,7 +309,7 @@ INFER(infer_attention) {
     }
     replace_output(n, 1, a.k);
     replace_output(n, 2, a.v);
-    Value *scores = scores_of(&a, size_q), *bias = bias_of(&a);
+    Value *scores = scores_of(&a, size_q), *bias = bias_by_row(&a, bias_of(&a));
     Value *shown = scores;
     float softcap = attr_float(n, "softcap", 0);
     if (softcap > 0) {
@@ -302,7 +321,8 @@ INFER(infer_attention) {
     if (bias)
         scores = node2(n, "Add", "biased", scores, bias);
     Value *weights = weights_of(&a, scores, bias);
-    replace_output(n, 3, mode == 3 ? weights : mode == 2 ? scores : shown);
+    if (n->nout > 3 && n->out[3])
+        replace_output(n, 3, by_head(&a, mode == 3 ? weights : mode == 2 ? scores : shown));
     replace_output(n, 0, result_of(&a, weights, size_v));
     node_remove(n);
     return true;
