@@ -120,7 +120,7 @@ static bool write_depfile(Outputs *out, const Compilation *c, const Options *o, 
     }
     if (strchr(o->target, '/') || strstr(o->target, ".json"))
         also_make_name(f, o->target);
-    if (o->tuning)
+    if (o->tuning && strcmp(o->tuning, "none") != 0)
         also_make_name(f, o->tuning);
     if (o->quantize && o->calibrate)
         also_make_name(f, o->calibrate);

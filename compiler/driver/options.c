@@ -42,7 +42,7 @@ static const struct Row {
     {OPT_THREADS, 0, "threads", required_argument, COMPILE | VERIFY, "N  work in N parts, for the caller's parallel_for"},
     {OPT_MAIN, 0, "main", optional_argument, COMPILE, "[=embedded]  also write FILE_main.c, a program (or firmware)"},
     {OPT_TEST_DATA, 0, "test-data", required_argument, COMPILE, "DIR  vectors for --main=embedded: test_data_set_*/ or itself one"},
-    {OPT_TUNING, 0, "tuning", required_argument, COMPILE | CHECK | VERIFY | BENCH | TUNE, "FILE  schedules that mlcc tune found"},
+    {OPT_TUNING, 0, "tuning", required_argument, COMPILE | CHECK | VERIFY | BENCH | TUNE, "FILE  schedules that mlcc tune found, or none"},
     {OPT_MD, 0, "MD", no_argument, COMPILE, "also write a make rule, FILE.d"},
     {OPT_MF, 0, "MF", required_argument, COMPILE, "FILE  name of the make rule's file"},
     {OPT_MT, 0, "MT", required_argument, COMPILE, "NAME  target of the make rule"},

@@ -2,13 +2,17 @@
 /* The way a model takes, as far as every verb goes it. */
 #include "driver/pipeline.h"
 
+#include <string.h>
+
 #include "driver/tuning.h"
 #include "ops/lower.h"
 #include "passes/passes.h"
 
 static bool start(Compilation *c, Diag *d, const Options *o, const Target *target) {
     *c = (Compilation){.arena = arena_new(), .diag = d, .target = target};
-    return !o->tuning || tuning_read(c->arena, d, o->tuning, target, &c->tuning);
+    if (o->tuning && !strcmp(o->tuning, "none"))
+        return true;
+    return tuning_read(c->arena, d, NULL, target, &c->shipped) && (!o->tuning || tuning_read(c->arena, d, o->tuning, target, &c->tuning));
 }
 
 bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {
@@ -84,7 +88,12 @@ KModule *pipeline_lower(Compilation *c, const Target *target) {
     if (!sound(c, m, "lowering"))
         return NULL;
     expect_tuned(c, m);
-    schedule_module_as(m, target, &c->tuning);
+    ScheduleTable all = {0};
+    for (int i = 0; i < c->shipped.entries.len; i++)
+        schedule_put(c->arena, &all, c->shipped.entries.data[i]);
+    for (int i = 0; i < c->tuning.entries.len; i++)
+        schedule_put(c->arena, &all, c->tuning.entries.data[i]);
+    schedule_module_as(m, target, &all);
     schedule_module_panels(m, target);
     schedule_module_parts(m, c->threads);
     return sound(c, m, "scheduling") ? m : NULL;

@@ -14,7 +14,8 @@ typedef struct Compilation {
     const Target *target;
     Model *model;
     Graph *graph; /* after all passes */
-    ScheduleTable tuning; /* --tuning, for the target */
+    ScheduleTable tuning;  /* --tuning, for the target: before … */
+    ScheduleTable shipped; /* … those that come with mlcc */
     bool tuning_warned;
     bool verify_ir;
     Requant requant;

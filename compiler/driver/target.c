@@ -43,6 +43,7 @@ static const struct Key {
     {"c_guard", TEXT, true, offsetof(Target, c_guard), 0, 0},
     {"cc", TEXT, true, offsetof(Target, cc), 0, 0},
     {"cflags", TEXT, true, offsetof(Target, cflags), 0, 0},
+    {"tuning", WORD, true, offsetof(Target, tuning), 0, 0},
     {"emulator", TEXT, true, offsetof(Target, emulator), 0, 0},
 };
 enum { N_KEYS = sizeof keys / sizeof *keys };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "driver/version.h"
+#include "support/embed.h"
 
 enum { MOST_BYTES = 1 << 24, HASH_DIGITS = 16 };
 
@@ -74,6 +75,7 @@ static bool has_text(Diag *d, const cJSON *root, const char *key, const char **t
     return true;
 }
 
+/* For t alone, unless that is NULL. */
 static bool read_root(Arena *a, Diag *d, const cJSON *root, const Target *t, ScheduleTable *out) {
     const char *version, *target, *cpu;
     const cJSON *kernels = cJSON_GetObjectItemCaseSensitive(root, "kernels");
@@ -87,7 +89,7 @@ static bool read_root(Arena *a, Diag *d, const cJSON *root, const Target *t, Sch
     for (const cJSON *i = kernels->child; i; i = i->next)
         if (!read_entry(a, d, i, out))
             return false;
-    if (strcmp(target, t->name) != 0 || strcmp(cpu, t->cpu) != 0) {
+    if (t && (strcmp(target, t->name) != 0 || strcmp(cpu, t->cpu) != 0)) {
         diag_warning(d, NOWHERE, "tuned for target %.100s (%.100s), not for %s (%s): ignored", target, cpu, t->name, t->cpu);
         *out = (ScheduleTable){0};
     }
@@ -114,11 +116,26 @@ static bool parse(Arena *a, Diag *d, const char *text, size_t size, const Target
     return ok;
 }
 
+static bool read_shipped(Arena *a, Diag *d, const Target *t, ScheduleTable *out) {
+    const EmbeddedFile *f = *t->tuning ? embedded_find(arena_printf(a, "tuning/%s.json", t->tuning)) : NULL;
+    if (!f) {
+        if (*t->tuning)
+            diag_error(d, NOWHERE, "target %s: there is no tuning table \"%s\"", t->name, t->tuning);
+        return !*t->tuning;
+    }
+    char *text = embedded_text(f);
+    bool ok = parse(a, d, text, strlen(text), NULL, out);
+    free(text);
+    return ok;
+}
+
 bool tuning_read(Arena *a, Diag *d, const char *path, const Target *t, ScheduleTable *out) {
     const char *model = d->file;
     FileMap map;
     bool ok = false;
     *out = (ScheduleTable){0};
+    if (!path)
+        return read_shipped(a, d, t, out);
     d->file = path;
     if (file_map(d, path, &map)) {
         if (map.size > MOST_BYTES)

@@ -20,7 +20,8 @@
 #include "support/diag.h"
 #include "support/file.h"
 
-/* The file's entries if it is for the target, else none, after a warning. False after a diagnostic: it is malformed. */
+/* The file's entries if it is for the target, else none, after a warning. False after a diagnostic: it is malformed. A path
+ * of NULL gives the table that comes with mlcc for such targets, if there is one. */
 bool tuning_read(Arena *a, Diag *d, const char *path, const Target *t, ScheduleTable *out);
 bool tuning_write(Diag *d, const char *path, const Target *t, const ScheduleTable *table);
 

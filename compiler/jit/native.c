@@ -37,6 +37,7 @@ static void describe_x86(Target *t) {
     t->fma = fma;
     t->vector_bits = wide && fma ? 512 : avx2 ? 256 : 128;
     t->vector_registers = t->vector_bits == 512 ? 32 : 16;
+    t->tuning = t->vector_bits == 512 ? "x86-64-v4" : t->vector_bits == 256 ? "x86-64-v3" : "";
     bool vnni = has(t->features, t->vector_bits == 512 ? "+avx512vnni" : "+avxvnni") && t->vector_bits > 128;
     t->dot = vnni ? DOT_U8S8 : DOT_HALVES;
     t->c_guard = t->vector_bits == 512 && vnni ? "defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && "
@@ -49,7 +50,7 @@ static void describe_x86(Target *t) {
 
 const Target *jit_native_target(Arena *a) {
     Target *t = ARENA_NEW(a, Target);
-    *t = (Target){.name = "native", .abi = "", .c_guard = "", .cc = "cc", .cflags = "-O2 -march=native", .emulator = ""};
+    *t = (Target){.name = "native", .abi = "", .c_guard = "", .cc = "cc", .cflags = "-O2 -march=native", .tuning = "", .emulator = ""};
     t->triple = keep(a, LLVMGetDefaultTargetTriple());
     t->cpu = keep(a, LLVMGetHostCPUName());
     t->features = keep(a, LLVMGetHostCPUFeatures());

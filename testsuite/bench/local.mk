@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# Not tests: how fast is the code? make bench
-EXTRA_DIST += testsuite/bench/conv.sh
+# Not tests: how fast is the code? make bench. Which schedules are faster than the cost rules'? make tuning
+EXTRA_DIST += testsuite/bench/conv.sh testsuite/bench/tuning.sh testsuite/bench/networks.py
 bench: mlcc$(EXEEXT) testsuite/cli/make_model$(EXEEXT)
 	@$(CHECK_ENVIRONMENT) sh $(srcdir)/testsuite/bench/conv.sh
-.PHONY: bench
+tuning: mlcc$(EXEEXT)
+	@$(CHECK_ENVIRONMENT) sh $(srcdir)/testsuite/bench/tuning.sh
+.PHONY: bench tuning

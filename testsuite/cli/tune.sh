@@ -79,6 +79,22 @@ done
 case_ok "a make rule" "$MLCC" case/model.onnx -o tuned.c --target x86-64-v3 --tuning tuned.json -MD
 grep -q tuned.json tuned.d && pass "the make rule names the tuning file" || fail "the make rule names the tuning file" "$(cat tuned.d)"
 
+# --- the table that comes with mlcc ---
+
+if "$PYTHON" -c 'import onnx, numpy' 2>/dev/null; then
+    mkdir -p common && PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$SRC/testsuite/bench/networks.py" common
+    for target in x86-64-v3 x86-64-v4; do
+        "$MLCC" -q common/mobilenet_v2.onnx -o with.c -t $target --weights=bin && sed 's/compiled by.*//; s/with\./x./' with.c >with.txt
+        "$MLCC" -q common/mobilenet_v2.onnx -o without.c -t $target --weights=bin --tuning none &&
+            sed 's/compiled by.*//; s/without/x/g; s/with/x/g' without.c >without.txt
+        sed -i 's/with/x/g' with.txt
+        cmp -s with.txt without.txt && fail "$target: schedules of common networks" "none is in the table" ||
+            pass "$target: schedules of common networks"
+    done
+else
+    skip "schedules of common networks" "$PYTHON has no onnx package"
+fi
+
 # --- files that are wrong ---
 
 # wrong NAME PATTERN TEXT / ignored NAME PATTERN TEXT
