@@ -83,13 +83,20 @@ KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel
     return kb_load(&l->b, lower_table(l, arena_printf(l->arena, "%s_ratio", n->name), DT_F32, count, table), channel);
 }
 
-int quant_shift(const Lower *l, DType t) {
-    unsigned dot = l->options.dot;
+DType quant_left_type(unsigned dot) {
     if (dot & DOT_ALONG)
-        return t == DT_U8 ? -128 : 0;
-    if (!dot || dot & DOT_HALVES)
+        return DT_I8;
+    if (dot & DOT_HALVES)
+        return DT_NONE;
+    bool is_signed = dot & (DOT_S8S8 | DOT_NARROW), is_unsigned = dot & DOT_U8S8;
+    return is_signed == is_unsigned ? DT_NONE : is_signed ? DT_I8 : DT_U8;
+}
+
+int quant_shift(const Lower *l, DType t) {
+    DType suits = quant_left_type(l->options.dot);
+    if (suits == DT_NONE || suits == t || (t != DT_I8 && t != DT_U8))
         return 0;
-    return t == DT_I8 && !(dot & (DOT_S8S8 | DOT_NARROW)) ? 128 : t == DT_U8 && !(dot & DOT_U8S8) ? -128 : 0;
+    return t == DT_I8 ? 128 : -128;
 }
 
 KValue *quant_shifted(Lower *l, KValue *element) {

@@ -19,8 +19,9 @@ KValue *quant_param(Lower *l, const Node *n, int i, KIndex channel, DType t);
 /* x * w / y of three scales (w or y -1: none), constants, for channel i; and as a value, from a table where they are. */
 float quant_ratio_of(const Node *n, int x, int w, int y, int64_t i);
 KValue *quant_ratio(Lower *l, const Node *n, int x, int w, int y, KIndex channel);
-/* Products of bytes with a constant take those on the left with the sign that the machine wants: what that adds to each
- * (128, -128 or 0), and an element with the other sign. */
+/* Products of bytes with a constant take those on the left as the machine's dot products (Target.dot) do: I8, U8, or NONE
+ * for either; what that adds to each (128, -128 or 0); and an element with the other sign. */
+DType quant_left_type(unsigned dot);
 int quant_shift(const Lower *l, DType t);
 KValue *quant_shifted(Lower *l, KValue *element);
 /* (element - zero point) as I32. */

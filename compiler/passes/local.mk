@@ -34,6 +34,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/quantize_weights.h \
 	compiler/passes/raise.c \
 	compiler/passes/run.c \
+	compiler/passes/signs.c \
 	compiler/passes/sink.c \
 	compiler/passes/storage.c \
 	compiler/passes/strips.c \

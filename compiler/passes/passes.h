@@ -38,6 +38,7 @@ void pass_words(Graph *g, const Target *t); /* products of two computed matrices
 void pass_pad_channels(Graph *g, const Target *t); /* the first convolution's, for machines that multiply four bytes at once */
 /* Softmax between two products becomes mlcc.Attention, which never has all scores at a time, where that is no slower. */
 void pass_attention(Graph *g, const Target *t, int threads);
+void pass_signs(Graph *g, const Target *t); /* bytes between quantised operators as the machine multiplies them */
 void pass_group(Graph *g);         /* nodes into kernels */
 void pass_layout(Graph *g, const Target *t); /* storage order of activations and weights: channels last round Conv … */
 /* Views: Reshape, Split, Slice, Concat, Transpose without code (their nodes get group 0); in-place outputs. Afterwards

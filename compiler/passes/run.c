@@ -34,6 +34,7 @@ static const Step steps[] = {
     {.name = "words", .targeted = pass_words},
     {.name = "pad_channels", .targeted = pass_pad_channels},
     {.name = "attention", .threaded = pass_attention},
+    {.name = "signs", .targeted = pass_signs},
     {.name = "group", .always = pass_group},
     {.name = "layout", .targeted = pass_layout},
     {.name = "storage", .always = pass_storage},

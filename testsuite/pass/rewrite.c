@@ -37,6 +37,8 @@ static void run_attention(Graph *g) { pass_attention(g, &target, 1); }
 
 static void run_attention3(Graph *g) { pass_attention(g, &target, 3); }
 
+static void run_signs(Graph *g) { pass_signs(g, &(Target){.name = "test", .dot = DOT_U8S8}); }
+
 static void run_prune(Graph *g) { pass_prune(g, NULL); }
 
 static void run_words(Graph *g) {
@@ -57,7 +59,7 @@ static const struct {
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
     {"weights", NULL, pass_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
-    {"swish", pass_swish, NULL},
+    {"swish", pass_swish, NULL},       {"signs", run_signs, NULL},
 };
 
 static bool run_pass(Graph *g, const char *name, StrBuf *out) {
