@@ -6,6 +6,7 @@ TARGET_FILES = \
 	targets/rpi4.json \
 	targets/cortex-a76.json \
 	targets/riscv64-v.json \
+	targets/wasm32.json \
 	targets/cortex-m3.json \
 	targets/cortex-m4.json \
 	targets/cortex-m55.json

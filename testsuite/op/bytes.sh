@@ -36,4 +36,32 @@ done
 echo '{"base": "cortex-a76", "cpu": "generic", "features": "+dotprod,+i8mm", "dot": "u8s8+s8s8", "emulator": "qemu-aarch64 -cpu max",
     "cflags": "-O2 -march=armv8.2-a+dotprod+i8mm -static"}' >"$work/both.json"
 verify "$work/both.json" aarch64-linux-gnu-gcc qemu-aarch64
+
+# wasm FORM: the same in WebAssembly.
+wasm() {
+    name="products of bytes, wasm32 by $1"
+    why=$(missing_for wasm32 "$CLANG" "$WASM_LD" node)
+    if [ -n "$why" ]; then
+        skip "$name" "$why"
+        return
+    fi
+    mkdir -p "$work/wasm/include"
+    # All that the generated code asks of a C library.
+    echo '#include <stddef.h>
+void *memcpy(void *, const void *, size_t);
+void *memset(void *, int, size_t);' >"$work/wasm/include/string.h"
+    cd "$work/wasm" && "$MLCC" -q ../case/model.onnx -o net.$1 --target wasm32 || fail "$name" "mlcc failed"
+    [ "$1" = o ] || "$CLANG" -O2 --target=wasm32-unknown-unknown -msimd128 -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror \
+        -Iinclude -c net.c -o net.o || fail "$name" "$CLANG failed"
+    size=$(sed -n 's/#define NET_ARENA_SIZE \([0-9]*\).*/\1/p' net.h)
+    "$PYTHON" "$SRC/testsuite/op/wasm.py" ../case >case.js
+    case_ok "$name" sh -c "$WASM_LD --no-entry --export=net_run --export=__heap_base --allow-undefined net.o -o net.wasm &&
+        node '$SRC/testsuite/op/wasm.js' net.wasm case.js ${size:-0}"
+    cd "$top" || exit 1
+}
+top=$PWD
+CLANG=${CLANG:-clang-19}
+WASM_LD=wasm-ld${CLANG#clang}
+wasm c
+wasm o
 finish bytes
