@@ -119,7 +119,8 @@ INFER(infer_fused_attention) {
     for (int d = 0; d < y->rank - 2; d++)
         if (y->rank != x->rank || y->dim[d] != x->dim[d])
             return infer_error(n, "there are scores for some of the values only");
-    if (!read_attention(n, &a) || !dims_count(4, (const int64_t[]){a.threads, a.rows, a.stride, a.size}, &count))
+    if (!read_attention(n, &a) || !dims_count(3, (const int64_t[]){a.threads, a.rows, a.stride}, &count) ||
+        !dims_count(3, (const int64_t[]){a.threads, a.rows, a.size}, &count))
         return infer_error(n, "the sizes of blocks are wrong");
     return true;
 }

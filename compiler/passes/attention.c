@@ -112,6 +112,15 @@ static Plan plan(const Pattern *p, const Target *t, int threads) {
     return b;
 }
 
+/* Scratch of any size that memory can have; some more for what is rounded up. */
+static bool fits(const Pattern *p, const Plan *b, int threads) {
+    enum { ROOM = 64, SPARE = 16 };
+    int64_t count, each = SPARE * (int64_t)threads;
+    return p->keys < INT64_MAX - ROOM && dims_count(3, (const int64_t[]){each, b->rows, b->keys + ROOM}, &count) &&
+           dims_count(3, (const int64_t[]){each, b->rows, p->size}, &count) &&
+           dims_count(3, (const int64_t[]){each, p->features, p->keys + ROOM}, &count);
+}
+
 /* --- whether it pays --- */
 
 /* Bytes moved for a fused or a plain attention, each weighed by how far it comes. Threads make no difference: results are the
@@ -175,7 +184,7 @@ void pass_attention(Graph *g, const Target *t, int threads) {
         while (next && (next == p.blind || next == p.mix))
             next = next->next;
         Plan b = plan(&p, t, threads);
-        if (pays(&p, &b, t))
+        if (fits(&p, &b, threads) && pays(&p, &b, t))
             replace(&p, &b, threads);
     }
 }
