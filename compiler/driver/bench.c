@@ -155,6 +155,7 @@ static bool bench(Arena *a, Diag *d, const Options *o, const KModule *m, const T
     if (n && !execute_inputs_fit(d, m, n, input))
         return false;
     b.peak = jit_peak_flops(d, target);
+    jit_measure_for(target);
     Jit *jit = jit_compile(d, m, JIT_BENCH);
     if (!jit)
         return false;

@@ -329,6 +329,7 @@ bool tune_here(Compilation *c, const Options *o) {
     Tuner t = {.arena = c->arena, .d = c->diag, .target = c->target, .seconds = o->seconds, .start = clock_seconds()};
     t.m = pipeline_lower(c, c->target);
     t.plain = pipeline_unscheduled(c, c->target);
+    jit_measure_for(c->target);
     t.jit = t.m ? jit_compile(t.d, t.m, JIT_BENCH) : NULL;
     if (!t.jit)
         return false;

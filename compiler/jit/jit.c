@@ -25,11 +25,27 @@ struct Jit {
 /* What does not change from one module to the next. */
 static struct Host {
     Arena *memory;
-    const Target *target;
+    const Target *target, *measured; /* this machine; what JIT_BENCH is for */
     LLVMOrcLLJITRef orc;
     LLVMTargetMachineRef machine[JIT_BENCH + 1]; /* by JitSpeed */
     unsigned modules;
 } host;
+
+static void find_host(void) {
+    if (host.memory)
+        return;
+    host.memory = arena_new();
+    host.target = jit_native_target(host.memory);
+}
+
+static const Target *target_of(JitSpeed speed) { return speed == JIT_BENCH && host.measured ? host.measured : host.target; }
+
+void jit_measure_for(const Target *t) {
+    find_host();
+    size_t architecture = strcspn(host.target->triple, "-");
+    bool runs = !strncmp(t->triple, host.target->triple, architecture + 1) && t->vector_bits <= host.target->vector_bits;
+    host.measured = runs ? t : NULL;
+}
 
 static bool orc_failed(Diag *d, LLVMErrorRef error) {
     char *message = LLVMGetErrorMessage(error);
@@ -52,11 +68,8 @@ static bool find_process_symbols(Diag *d) {
 static bool start(Diag *d, JitSpeed speed) {
     static const LLVMCodeGenOptLevel level[] = {[JIT_QUICK] = LLVMCodeGenLevelLess, [JIT_FAST] = LLVMCodeGenLevelDefault,
                                                 [JIT_BENCH] = LLVMCodeGenLevelDefault};
-    if (!host.memory) {
-        host.memory = arena_new();
-        host.target = jit_native_target(host.memory);
-    }
-    if (!host.machine[speed] && !(host.machine[speed] = machine_new(d, host.target, level[speed])))
+    find_host();
+    if (!host.machine[speed] && !(host.machine[speed] = machine_new(d, target_of(speed), level[speed])))
         return false;
     if (host.orc)
         return true;
@@ -130,7 +143,7 @@ static bool load(Diag *d, Jit *j, LLVMMemoryBufferRef object, const Unit *u, Jit
 
 static bool compile(Diag *d, Jit *j, const KModule *m, JitSpeed speed) {
     Arena *a = arena_new();
-    EmitOptions o = {.prefix = arena_printf(a, "jit%u", host.modules++), .target = host.target, .calls_apart = speed == JIT_BENCH};
+    EmitOptions o = {.prefix = arena_printf(a, "jit%u", host.modules++), .target = target_of(speed), .calls_apart = speed == JIT_BENCH};
     LLVMTargetMachineRef machine = host.machine[speed];
     Unit u;
     unit_begin(&u, a, m, &o, machine, j->constant);

@@ -15,6 +15,9 @@ typedef enum JitSpeed {
     JIT_BENCH, /* optimised, and jit_run_call works */
 } JitSpeed;
 
+/* What JIT_BENCH compiles for from now on, if this machine has its instructions: the architecture is the same, and the
+ * vectors are no wider than its own. Otherwise for this machine, as everything else. */
+void jit_measure_for(const Target *t);
 /* NULL after a diagnostic. The module must stay alive: constants are read in place. */
 Jit *jit_compile(Diag *d, const KModule *m, JitSpeed speed);
 /* Of a module that begins with the buffers of the one that `with` was compiled of, and has any calls: it shares the arena
