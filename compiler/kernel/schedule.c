@@ -320,7 +320,9 @@ static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool
     if (carried > 1)
         return (Tile){vectors, 1};
     /* Bytes that become halves take two registers for each vector of the constant, and two more. */
-    return (Tile){vectors, halves ? (many ? 5 : 4) : 6};
+    if (halves)
+        return (Tile){vectors, many ? 5 : 4};
+    return many ? (Tile){4, 6} : (Tile){3, 4}; /* the fewest loads that leave registers for the operands */
 }
 
 static Tile largest_tile(const Schedule *s, bool rows, const KBlock *body) {
@@ -457,7 +459,10 @@ static void tile_nest(Schedule *s, Nest *nest, int v) {
         Tile t = {(int)((vectors + blocks - 1) / blocks), most.rows};
         if (t.vectors < most.vectors && most.rows > 1 && !s->choice.rows)
             t.rows = most.rows * most.vectors / t.vectors > 12 ? 12 : most.rows * most.vectors / t.vectors;
-        int64_t covered = vectors / t.vectors * t.vectors * lanes;
+        int64_t covered = vectors / t.vectors * t.vectors;
+        if (covered == vectors - 1 && covered > t.vectors && row >= 0 && !s->choice.vectors)
+            covered -= t.vectors; /* two pairs rather than three and one */
+        covered *= lanes;
         KInstr *rest = NULL;
         if (covered < trips && !schedule_cut(s->k, loop, lo + covered, &rest))
             return;
