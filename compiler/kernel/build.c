@@ -207,7 +207,7 @@ static KValue *index_binary(KBuilder *b, KOp op, KValue *x, KValue *y) {
 /* The least and largest number of an integer type. */
 static KValue *bounded(KOp op, DType t, int64_t c, KValue *other, KValue *k) {
     int bits = dtype_bits(t);
-    if (!dtype_is_integer(t) || bits > 32)
+    if (!dtype_is_integer(t) || bits < 8 || bits > 32)
         return NULL;
     int64_t least = dtype_is_signed(t) ? -((int64_t)1 << (bits - 1)) : 0, most = least + ((int64_t)1 << bits) - 1;
     return c == (op == KOP_MAX ? least : most) ? other : c == (op == KOP_MAX ? most : least) ? k : NULL;
