@@ -149,7 +149,8 @@ KIndex kx_share(KBuilder *b, KIndex part, KIndex whole, int64_t parts) {
     int64_t constant;
     if (kx_is_const(whole, &constant))
         return kx_div(b, kx_scale(b->arena, part, constant), parts);
-    return kx_div(b, kx_var(b->arena, kb_binary(b, KOP_MUL, kx_value(b, whole), kx_value(b, part))), parts);
+    KValue *things = kx_value(b, whole), *index = kx_value(b, part);
+    return kx_div(b, kx_var(b->arena, kb_binary(b, KOP_MUL, things, index)), parts);
 }
 
 bool kx_range(KIndex x, int64_t *lo, int64_t *hi) {

@@ -73,7 +73,9 @@ static bool lacks_least(const Narrowing *n, const KParam *w) {
 static KValue *product_of(KBuilder *b, const Product *p) {
     int lanes = 2 * p->fma->result[0]->type.lanes;
     KValue *x = kb_load_vector(b, p->x->mem.param, p->x->mem.at, lanes, 1), *w = kb_load_vector(b, p->w->mem.param, p->w->mem.at, lanes, 1);
-    return kb_binary(b, KOP_MUL, kb_cast(b, x, DT_I16), kb_cast(b, w, DT_I16));
+    x = kb_cast(b, x, DT_I16);
+    w = kb_cast(b, w, DT_I16);
+    return kb_binary(b, KOP_MUL, x, w);
 }
 
 static void replace_uses(KBlock *block, const KValue *old, KValue *by) {

@@ -7,7 +7,7 @@
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
 
-/* What no address can tell: a constant that lies in the cache anyway gains nothing. */
+/* A constant that lies in the first cache anyway gains nothing. */
 static const int cache_share = 2;
 
 /* A parameter that is such a constant in all calls of its kernel, as rows of so many elements. */
@@ -278,9 +278,11 @@ static bool split_columns(Arena *a, const Operand *o, const Loads *loads) {
 static KIndex computed_address(KBuilder *b, const Operand *o, const Place *p) {
     Arena *a = b->arena;
     KIndex first = kx_scale(a, kx_div(b, p->column, o->panel), o->panel);
-    KIndex full = in_panel(a, o, p, first, o->panel), last = in_panel(a, o, p, kx_const(a, cut_end(o)), o->row - cut_end(o));
-    KValue *is_last = kb_binary(b, KOP_GE, kx_value(b, p->column), kb_int(b, DT_INDEX, cut_end(o)));
-    return kx_var(a, kb_select(b, is_last, kx_value(b, last), kx_value(b, full)));
+    KValue *full = kx_value(b, in_panel(a, o, p, first, o->panel));
+    KValue *last = kx_value(b, in_panel(a, o, p, kx_const(a, cut_end(o)), o->row - cut_end(o)));
+    KValue *column = kx_value(b, p->column), *end = kb_int(b, DT_INDEX, cut_end(o));
+    KValue *is_last = kb_binary(b, KOP_GE, column, end);
+    return kx_var(a, kb_select(b, is_last, last, full));
 }
 
 static void follow(KModule *m, Operand *o) {
