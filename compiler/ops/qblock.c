@@ -246,9 +246,10 @@ static KValue *add_ungrouped(const Column *c, KValue *sum) {
     const Blocks *s = c->s;
     KInstr *loop = lower_for(l, KLOOP_REDUCE, "k", 0, s->k, 1, &sum);
     KIndex k = lower_iv(l, loop), block = lower_index(l, lower_load(l, c->n, 4, &k), s->count);
-    KIndex inside = kx_rem(b, k, s->size), row = kx_add(l->arena, kx_scale(l->arena, kx_div(b, k, s->size), s->bytes), kx_div(b, inside, s->each));
+    KIndex inside = kx_rem(b, k, s->size), row = kx_scale(l->arena, kx_div(b, k, s->size), s->bytes);
+    row = kx_add(l->arena, row, kx_div(b, inside, s->each));
     const KIndex scale[] = {block, c->column};
-    KValue *element = bits_of(c, weight_byte(c, row), kb_cast(b, kx_value(b, kx_rem(b, inside, s->each)), DT_I32));
+    KValue *place = kb_cast(b, kx_value(b, kx_rem(b, inside, s->each)), DT_I32), *element = bits_of(c, weight_byte(c, row), place);
     KValue *factor = kb_binary(b, KOP_MUL, centred(c, element, zero_of(c, block)), kb_cast(b, lower_load(l, c->n, 2, scale), DT_F32));
     KValue *next = kb_fma(b, left(c, k), factor, kb_carried(loop, 0));
     kb_end_for(b, loop, &next);
