@@ -93,7 +93,7 @@ static bool resolve_inputs(Import *im, Scope *s, const Onnx__NodeProto *p, Value
 static bool import_operator(Import *im, Scope *s, const Onnx__NodeProto *p, int64_t version) {
     Arena *a = im->arena;
     Value **in = ARENA_ARRAY(a, Value *, p->n_input);
-    const char **names = ARENA_ARRAY(a, const char *, p->n_output);
+    const char **names = ARENA_ARRAY(a, const char *, p->n_output), **given = ARENA_ARRAY(a, const char *, p->n_output);
     int nin, nout = (int)p->n_output;
     bool wanted = false;
     if (!resolve_inputs(im, s, p, in, &nin))
@@ -103,6 +103,7 @@ static bool import_operator(Import *im, Scope *s, const Onnx__NodeProto *p, int6
             names[i] = value_name(im, s, p->output[i]);
             wanted = true;
         }
+        given[i] = names[i] ? names[i] : ""; /* not the node's name, which a later output may have */
     }
     if (!wanted)
         return true; /* nothing can come of it */
@@ -111,7 +112,7 @@ static bool import_operator(Import *im, Scope *s, const Onnx__NodeProto *p, int6
         name = NULL;
     else if (*s->prefix)
         name = arena_printf(a, "%s%.*s", s->prefix, MAX_NAME, name);
-    Node *n = graph_node(s->graph, NULL, text_or_empty(p->domain), p->op_type, name, nin, in, nout, names);
+    Node *n = graph_node(s->graph, NULL, text_or_empty(p->domain), p->op_type, name, nin, in, nout, given);
     for (int i = 0; i < nout; i++) {
         if (!names[i]) {
             strmap_put(a, &s->graph->names, n->out[i]->name, NULL);

@@ -113,6 +113,8 @@ static void find_roles(const Plan *s) {
         bool within = false, product = is_product(n);
         for (int i = 0; i < n->nin; i++)
             within = within || (n->in[i] && s->inside[n->in[i]->id]);
+        if (!n->out[0]) /* none of those below */
+            continue;
         if (within) { /* the operator before has it */
             s->may[n->out[0]->id] = true;
         } else if (product || joins(s, n)) {
@@ -133,8 +135,10 @@ static void find_takers(const Plan *s) {
     for (int i = 0; i < g->outputs.len; i++)
         s->taken[g->outputs.data[i]->id] = true;
     for (const Node *n = g->last; n; n = n->prev) {
-        Value **y = &s->result[n->out[0]->id];
         bool takes = false;
+        if (!n->out[0])
+            continue;
+        Value **y = &s->result[n->out[0]->id];
         for (int i = 0; quantize_moves(n) && i < n->nout; i++)
             takes = takes || (n->out[i] && s->taken[n->out[i]->id]);
         if (*y && !is_product(n) && !s->taken[(*y)->id])
@@ -150,7 +154,7 @@ static void choose(const Plan *s) {
     find_roles(s);
     find_takers(s);
     for (const Node *n = g->first; n; n = n->next) {
-        const Value *y = s->result[n->out[0]->id];
+        const Value *y = n->out[0] ? s->result[n->out[0]->id] : NULL;
         if (!y)
             continue;
         want_inputs(s, n);
@@ -202,11 +206,15 @@ static void add_item(const Plan *s, Value *v) {
     VEC_PUSH(p->graph->arena, &p->items, item);
 }
 
-/* Products with constant weights, and large tables. */
+/* Products with constant weights, large tables, and what goes through sequences. */
 static void choose_weights(const Plan *s) {
-    for (const Node *n = s->p->graph->first; n; n = n->next)
-        if (quantize_weight_axis(n) >= 0 || quantize_is_table(n))
-            s->wanted[n->out[0]->id] = true;
+    for (const Node *n = s->p->graph->first; n; n = n->next) {
+        int i = 0;
+        while (i < n->nout && !n->out[i])
+            i++;
+        if (i < n->nout && (quantize_weight_axis(n) >= 0 || quantize_is_table(n) || quantize_is_recurrent(n)))
+            s->wanted[n->out[i]->id] = true;
+    }
 }
 
 QuantizePlan quantize_plan(Graph *g, QuantizeKind kind) {

@@ -90,6 +90,8 @@ void quantize_apply_dynamic(QuantizePlan *p, const QuantizeRecipe *r) {
             continue;
         if (quantize_weight_axis(n) >= 0)
             make_product(n, r);
+        else if (quantize_is_recurrent(n))
+            quantize_recurrent(n, DT_I8, 0);
         else
             quantize_table(n);
     }

@@ -40,6 +40,10 @@ bool quantize_is_table(const Node *n) {
            !value_is_const(n->in[1]) && !attr_int(n, "axis", 0);
 }
 
+bool quantize_is_recurrent(const Node *n) {
+    return (edit_is(n, "LSTM") || edit_is(n, "GRU") || edit_is(n, "RNN")) && quantize_is_weight(n->in[1]) && quantize_is_weight(n->in[2]);
+}
+
 bool quantize_moves(const Node *n) {
     static const char *const names[] = {"MaxPool", "GlobalMaxPool", "Transpose", "Slice", "Split", "DepthToSpace", "SpaceToDepth",
                                         "Identity", NULL};

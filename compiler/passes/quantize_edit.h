@@ -15,6 +15,8 @@ bool quantize_is_number(const Value *v);
 int quantize_weight_axis(const Node *n);
 /* Gather of rows of a large constant table. */
 bool quantize_is_table(const Node *n);
+/* LSTM, GRU or RNN with constant weights (inputs 1 and 2). */
+bool quantize_is_recurrent(const Node *n);
 /* Its output has elements of its input alone. */
 bool quantize_moves(const Node *n);
 /* v is a product without bias, and add, its user, adds a constant for each column. */

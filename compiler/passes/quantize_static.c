@@ -120,6 +120,8 @@ void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r) {
         int x = product ? p->item_of[n->in[0]->id] : -1;
         if (product && !weights_stay(p, n))
             quantise_weights(n, x >= 0 ? p->items.data[x].scale : 0, r);
+        else if (quantize_is_recurrent(n))
+            quantize_recurrent(n, DT_I8, 0);
         else if (quantize_is_table(n))
             quantize_table(n);
     }

@@ -93,6 +93,30 @@ static void round_matrix(Node *n, int i, int axis, const QuantizeRecipe *r) {
     quantize_dequantize(n, i, q, s, 1 - axis, how.block);
 }
 
+static void round_recurrent(Node *n, int i, DType t, int64_t block) {
+    Graph *g = n->graph;
+    Arena *a = arena_new();
+    const Value *w = n->in[i];
+    int64_t depth = w->dim[2], rows = value_count(w) / depth;
+    Rounding how = {.outputs = rows, .depth = depth, .block = t == DT_I8 ? depth : block, .bits = dtype_width(t)};
+    int64_t blocks = (depth + how.block - 1) / how.block, dim[] = {w->dim[0], w->dim[1], blocks};
+    float *x = ARENA_ARRAY(a, float, rows * depth), *scale = ARENA_ARRAY(a, float, rows * blocks);
+    int8_t *q = ARENA_ARRAY(a, int8_t, rows * depth);
+    for (int64_t k = 0; k < rows * depth; k++)
+        x[k] = (float)const_float(w, k);
+    quantize_round(g->arena, &how, x, q, scale);
+    bool by_row = blocks == 1 && w->dim[0] == 1; /* which older runtimes know */
+    Value *integers = quantize_const(g, w->name, dtype_name(t), t, 3, w->dim, q, (size_t)(rows * depth));
+    Value *scales = quantize_const(g, w->name, "s", DT_F32, by_row ? 1 : 3, by_row ? &rows : dim, scale, (size_t)(rows * blocks) * sizeof *scale);
+    arena_free(a);
+    quantize_dequantize(n, i, integers, scales, by_row ? 1 : 2, by_row ? 0 : how.block);
+}
+
+void quantize_recurrent(Node *n, DType t, int64_t block) {
+    for (int i = 1; i <= 2; i++)
+        round_recurrent(n, i, t, block);
+}
+
 static void round_weights(Node *n, const QuantizeRecipe *r) {
     if (n->in[1]->rank == 2) {
         round_matrix(n, 1, quantize_weight_axis(n), r);
@@ -115,6 +139,8 @@ void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r) {
             continue;
         if (quantize_weight_axis(n) >= 0)
             round_weights(n, r);
+        else if (quantize_is_recurrent(n))
+            quantize_recurrent(n, r->weights, r->block);
         else
             round_matrix(n, 0, 0, r);
     }

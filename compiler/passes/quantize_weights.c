@@ -85,12 +85,15 @@ static float *channel_scales(const Value *w, int axis, const double *least) {
 }
 
 /* The largest scale serves all channels where its steps are fine enough for each: such channels stay this much above the noise
- * of rounding. A scale for each takes as much memory as four weights do. */
+ * of rounding. A scale for each takes as much memory as four weights do: what has many weights does not notice. */
 static const double fine = 5e-4;
+enum { MANY_WEIGHTS = 72 };
 
 static bool one_serves(const Value *w, int axis, const float *scale) {
     double *power = ARENA_ARRAY(w->graph->arena, double, w->dim[axis]), most = 0;
     double depth = (double)value_count(w) / (double)w->dim[axis];
+    if (depth >= MANY_WEIGHTS)
+        return false;
     for (int64_t i = 0; i < value_count(w); i++)
         power[quantize_channel(w, axis, i)] += const_float(w, i) * const_float(w, i);
     for (int64_t c = 0; c < w->dim[axis]; c++)

@@ -24,6 +24,8 @@ Value *quantize_scales(Node *n, const ChannelWeights *w);
 void quantize_dequantize(Node *n, int i, Value *x, Value *scale, int64_t axis, int64_t block);
 /* A table's rows, input 0 of n: int8, one scale for all, so that bytes are picked first and only those multiplied. */
 void quantize_table(Node *n);
+/* Weights of LSTM and the like: rows of integers with a scale for each row (I8), or block of one (I4). */
+void quantize_recurrent(Node *n, DType t, int64_t block);
 /* Adds to the bias of product n what the rounding of its weights takes away, on average over the samples: error[o][k] of
  * `depth` weights for each output channel. Nothing where there is no place for it. */
 void quantize_correct_bias(Node *n, const QuantizeRecipe *r, int64_t depth, const float *error);

@@ -54,4 +54,10 @@ model("outliers", [1, 12, 64],
       {"g": gain, "b": normal(64) * 0.1, "w1": normal((64, 32)) * 0.1 / gain[:, None] ** 0.5, "w2": normal((64, 16)) * 0.1 / gain[:, None] ** 0.5},
       normal((20, 1, 12, 64)))
 
+# The last state alone is taken: the first output of LSTM is absent.
+model("sequence", [6, 1, 24],
+      [node("LSTM", ["x", "w", "r", "b"], ["", "h"], hidden_size=16), node("MatMul", ["h", "m"], ["y"])],
+      {"w": normal((1, 64, 24)) * 0.2, "r": normal((1, 64, 16)) * 0.2, "b": normal((1, 128)) * 0.1, "m": normal((16, 5))},
+      normal((20, 6, 1, 24)))
+
 model("relu", [2, 3], [node("Relu", ["x"], ["y"])], {}, normal((2, 2, 3)))

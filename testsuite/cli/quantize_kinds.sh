@@ -82,6 +82,13 @@ helps "smoothed activations, dynamic" outliers --smooth --dynamic --no-smooth
 case_ok "quantize, uneven channels" "$MLCC" quantize outliers.onnx --calibrate outliers.npz -o with.onnx
 above "very uneven channels are smoothed" "$(number SNR without)" "$(number SNR out)"
 
+for kind in --samples=20 --dynamic --weights-only=int8 --weights-only=int4 --weights-only=bfloat16; do
+    case_ok "a sequence, $kind" "$MLCC" quantize sequence.onnx --calibrate sequence.npz --verify-ir -o sequence_q.onnx $kind
+    above "a sequence, $kind: cosine" 0.99 "$(number cosine out)"
+    above "a sequence, $kind: smaller" 1.8 "$(sed -n 's/.*: \([0-9.]*\) times smaller/\1/p' out)"
+    agrees sequence_q.onnx sequence.npy
+done
+
 # --- in one step to C: the same as in two, and the weights stay small ---
 
 weights() {
