@@ -20,8 +20,14 @@ bool watch(Watched *w, const Options *o, int n, const char *const *names) {
     w->n_outputs = g->outputs.len;
     w->n = n;
     w->at = ARENA_ARRAY(w->c.arena, int, n + 1);
-    for (int i = 0; i < n; i++)
-        w->at[i] = output_index(g, strmap_get(&g->names, names[i]));
+    for (int i = 0; i < n; i++) {
+        Value *v = strmap_get(&g->names, names[i]);
+        if (!v) {
+            diag_error(w->c.diag, NOWHERE, "internal error: the value \"%s\" is gone", names[i]);
+            return false;
+        }
+        w->at[i] = output_index(g, v);
+    }
     w->module = pipeline_optimize(&w->c, o) ? pipeline_lower(&w->c, w->c.target) : NULL;
     w->jit = w->module ? jit_compile(w->c.diag, w->module, JIT_FAST) : NULL;
     return w->jit != NULL;
