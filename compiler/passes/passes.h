@@ -26,7 +26,8 @@ void pass_canonicalize(Graph *g);  /* Identity, Dropout, no-op Reshape …; one 
 void pass_sink(Graph *g);          /* DequantizeLinear below what only moves elements */
 void pass_raise(Graph *g);         /* QuantizeLinear above what only moves elements */
 void pass_qdq(Graph *g);           /* operators between DequantizeLinear and QuantizeLinear become integer ones */
-bool pass_weights(Graph *g);        /* constants of 2 to 8 bits that float operators take stay so */
+/* Constants of 2 to 16 bits that float operators take stay so, but small ones where the target has caches. */
+bool pass_weights(Graph *g, const Target *t);
 void pass_prune(Graph *g, const Target *t); /* channels of quantised networks that change nothing */
 void pass_cse(Graph *g);
 void pass_dead(Graph *g);          /* nodes and constants that no output needs */

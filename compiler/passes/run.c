@@ -7,6 +7,7 @@
 typedef struct Step {
     const char *name;
     bool (*can_fail)(Graph *g);
+    bool (*can_fail_targeted)(Graph *g, const Target *t);
     void (*always)(Graph *g);
     void (*targeted)(Graph *g, const Target *t);
     void (*threaded)(Graph *g, const Target *t, int threads);
@@ -20,7 +21,7 @@ static const Step steps[] = {
     {.name = "sink", .always = pass_sink},
     {.name = "raise", .always = pass_raise},
     {.name = "qdq", .always = pass_qdq}, /* before the weights would be folded to floats */
-    {.name = "weights", .can_fail = pass_weights}, /* the others are */
+    {.name = "weights", .can_fail_targeted = pass_weights}, /* the others are */
     {.name = "fold", .can_fail = pass_fold},
     {.name = "canonicalize", .always = pass_canonicalize},
     {.name = "cse", .always = pass_cse},
@@ -62,7 +63,7 @@ bool passes_run(Graph *g, const PassOptions *o) {
         const Step *s = &steps[i];
         if ((o->keep_dead && s->targeted == pass_prune) || (!o->fast && s->threaded == pass_winograd))
             continue;
-        if (s->can_fail && !s->can_fail(g))
+        if ((s->can_fail && !s->can_fail(g)) || (s->can_fail_targeted && !s->can_fail_targeted(g, o->target)))
             return false;
         if (s->always)
             s->always(g);

@@ -253,10 +253,18 @@ static bool keep_half(Node *n, int i) {
     return true;
 }
 
-static bool keep(Node *n, bool *failed) {
+/* Every tile of a convolution's output would make the same numbers again. Where all of them fit the first cache, bytes are not
+ * what is scarce. */
+static bool better_folded(const Node *n, const Weights *w, const Target *t) {
+    bool conv = edit_is(n, "Conv") || edit_is(n, "ConvTranspose");
+    return conv && t && target_lanes(t) > 1 && value_count(w->x) * (int64_t)sizeof(float) <= t->l1;
+}
+
+static bool keep(Node *n, const Target *t, bool *failed) {
     Weights w;
     for (int i = 0; i < n->nin && i < 3 && !*failed; i++) {
-        if (!n->in[i] || shared_axis(n, i, n->in[i]->rank) < 0 || keep_half(n, i) || !read_weights(n->in[i], &w, failed))
+        if (!n->in[i] || shared_axis(n, i, n->in[i]->rank) < 0 || keep_half(n, i) || !read_weights(n->in[i], &w, failed) ||
+            better_folded(n, &w, t))
             continue;
         if (i == 1 && pack_matrix(n, &w))
             return true;
@@ -265,12 +273,12 @@ static bool keep(Node *n, bool *failed) {
     return false;
 }
 
-bool pass_weights(Graph *g) {
+bool pass_weights(Graph *g, const Target *t) {
     bool failed = false;
     fold_begin(g);
     for (Node *n = g->first, *next; n && !failed; n = next) {
         next = n->next;
-        if (!(n->out[0] && fold_is_possible(n->out[0])) && keep(n, &failed))
+        if (!(n->out[0] && fold_is_possible(n->out[0])) && keep(n, t, &failed))
             node_remove(n);
     }
     pass_dead(g);

@@ -33,6 +33,8 @@ static void run_layout(Graph *g) { pass_layout(g, &target); }
 /* Storage that knows of no other order than row-major. */
 static void run_rows(Graph *g) { pass_layout(g, NULL); }
 
+static bool run_weights(Graph *g) { return pass_weights(g, NULL); }
+
 static void run_attention(Graph *g) { pass_attention(g, &target, 1); }
 
 static void run_attention3(Graph *g) { pass_attention(g, &target, 3); }
@@ -57,7 +59,7 @@ static const struct {
     {"attention", run_attention, NULL}, {"attention3", run_attention3, NULL},
     {"group", pass_group, NULL},       {"layout", run_layout, NULL}, {"rows", run_rows, NULL},
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
-    {"weights", NULL, pass_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
+    {"weights", NULL, run_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
     {"swish", pass_swish, NULL},       {"signs", run_signs, NULL},
 };
