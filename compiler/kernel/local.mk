@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 libmlcc_a_SOURCES += \
 	compiler/kernel/affine.c \
+	compiler/kernel/borders.c \
 	compiler/kernel/build.c \
 	compiler/kernel/choice.c \
 	compiler/kernel/count.c \

@@ -119,7 +119,9 @@ static KIndex panel_address(Arena *a, const Operand *o, const KInstr *load) {
         return NULL;
     if (panel_of(o, p.lo, p.hi, &first, &width))
         return in_panel(a, o, &p, kx_const(a, first), width);
-    if (!p.loop || p.loop->step * p.coef % o->panel || !kloop_bounds(p.loop, &lo, &hi, &trips) || lo * p.coef % o->panel || p.hi >= cut_end(o))
+    if (!p.loop || !kloop_bounds(p.loop, &lo, &hi, &trips) || p.hi >= cut_end(o))
+        return NULL;
+    if (p.loop->step * p.coef % o->panel || lo * p.coef % o->panel)
         return NULL;
     KIndex start = kx_scale(a, kx_var(a, kb_iv(p.loop)), p.coef);
     if (!kx_range(kx_sub(a, p.column, start), &from, &to))
@@ -181,16 +183,20 @@ static bool is_operand(const KModule *m, const User *user, const KKernel *k, int
             continue;
         const KBuffer *b = m->calls.data[c].arg[param].buffer;
         calls++;
-        if (b->kind != KBUF_CONST || user[b->index].users != 1 || b->count != p->count || b->data.panel || b->count * dtype_size(b->dtype) < large)
+        if (b->kind != KBUF_CONST || user[b->index].users != 1 || b->count != p->count || b->data.panel)
+            return false;
+        if (b->count * dtype_size(b->dtype) < large)
             return false;
     }
     return calls > 0;
 }
 
 static bool data_fits(const KModule *m, const Operand *o) {
-    for (int c = 0; c < m->calls.len; c++)
-        if (m->calls.data[c].kernel == o->kernel && row_axis(&m->calls.data[c].arg[o->param->index].buffer->data, o->row, o->panel) < 0)
+    for (int c = 0; c < m->calls.len; c++) {
+        const KCall *call = &m->calls.data[c];
+        if (call->kernel == o->kernel && row_axis(&call->arg[o->param->index].buffer->data, o->row, o->panel) < 0)
             return false;
+    }
     return true;
 }
 

@@ -685,6 +685,7 @@ void schedule_kernel_as(KKernel *k, const Target *t, ScheduleChoice c) {
     Schedule s = {k, t, lanes, t->vector_registers, is_repeatable(k), c};
     kernel_simplify(k); /* loops of one iteration would dissolve while the nest around them is counted */
     k->unordered = schedule_is_unordered(k);
+    schedule_cut_at_tests(k);
     schedule_block(&s, k->body);
     kernel_simplify(k);
     unroll_short(k, k->body, c.unroll ? c.unroll : UNROLLED_INSTRUCTIONS);

@@ -20,6 +20,8 @@ bool schedule_interchange(KKernel *k, KInstr *outer, KInstr **swapped);
 bool schedule_collapse(KKernel *k, KInstr *outer, KInstr **merged);
 /* Cuts the iteration space at `at`: [lo, at) and [at, hi). */
 bool schedule_cut(KKernel *k, KInstr *loop, int64_t at, KInstr **second);
+/* Parallel loops are cut where tests of their variables change, as far as that stays small (borders.c). */
+void schedule_cut_at_tests(KKernel *k);
 /* All iterations one after the other; constant trip count. */
 bool schedule_unroll(KKernel *k, KInstr *loop);
 /* A PARALLEL loop of constant trip count disappears: its iterations run side by side in every nested loop. */

@@ -109,7 +109,8 @@ static int parts_of(const Window *w, int d, Part *part) {
         return n;
     }
     /* Where the first kernel position wraps, the number of kernel positions falls, and that of outputs. */
-    const int64_t wrap = (stride - w->before[d] % stride) % stride, last = (w->kernel[d] % stride + wrap) % stride, out = w->out[d] % stride;
+    const int64_t wrap = (stride - w->before[d] % stride) % stride, last = (w->kernel[d] % stride + wrap) % stride;
+    const int64_t out = w->out[d] % stride;
     for (int64_t p = 0, next; p < stride && p < w->out[d]; p = next) {
         next = stride;
         next = wrap > p && wrap < next ? wrap : next;

@@ -40,14 +40,20 @@ static const struct Form *form_of(const Node *n) {
 
 static bool is_concat(const Node *n) { return !strcmp(n->domain, "com.microsoft") && !strcmp(n->op_type, "QLinearConcat"); }
 
-/* Elements of the outputs are those of input 0. Pad puts others beside them. */
+/* What a Pad puts beside its input is known. */
+static bool has_padding(const Node *n) {
+    bool number = n->nin < 3 || !n->in[2] || value_is_const(n->in[2]);
+    return number && !strcmp(attr_string(n, "mode", "constant"), "constant");
+}
+
+/* Elements of the outputs are those of input 0, and what Pad puts beside them. */
 static bool moves(const Node *n) {
     static const char *const names[] = {"Transpose", "Slice", "Split", "MaxPool", "Identity", "Pad", NULL};
     if (n->op->flags & OP_RESHAPE)
         return true;
     for (int i = 0; names[i]; i++)
         if (edit_is(n, names[i]))
-            return !edit_is(n, "Pad") || (!strcmp(attr_string(n, "mode", "constant"), "constant") && (n->nin < 3 || !n->in[2] || value_is_const(n->in[2])));
+            return !edit_is(n, "Pad") || has_padding(n);
     return false;
 }
 
@@ -68,7 +74,9 @@ static int output_zero(const Node *n) {
 }
 
 static bool has_zero(const Node *n, int zero) {
-    return zero == MOVES || (zero >= 0 && zero < n->nin && n->in[zero] && value_is_const(n->in[zero]) && value_count(n->in[zero]) == 1);
+    if (zero < 0 || zero >= n->nin)
+        return zero == MOVES;
+    return n->in[zero] && value_is_const(n->in[zero]) && value_count(n->in[zero]) == 1;
 }
 
 /* --- values that change together --- */
