@@ -318,7 +318,7 @@ int64_t upgrade_newest(const char *domain) {
 
 /* com.microsoft had these for 16-bit elements before ONNX did; they mean the same. */
 static void leave_domain(Node *n) {
-    if (strcmp(n->domain, "com.microsoft") || (strcmp(n->op_type, "QuantizeLinear") && strcmp(n->op_type, "DequantizeLinear")))
+    if (!node_is(n, "com.microsoft", "QuantizeLinear") && !node_is(n, "com.microsoft", "DequantizeLinear"))
         return;
     n->domain = "";
     n->op = op_find("", n->op_type);

@@ -279,6 +279,10 @@ Place node_place(const Node *n) {
     return (Place){n->name, op};
 }
 
+bool node_is(const Node *n, const char *domain, const char *op_type) {
+    return !strcmp(n->op_type, op_type) && !strcmp(n->domain, domain);
+}
+
 const Attr *node_attr(const Node *n, const char *name) {
     for (int i = 0; i < n->nattrs; i++)
         if (!strcmp(n->attr[i].name, name))

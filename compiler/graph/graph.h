@@ -188,6 +188,7 @@ double const_float(const Value *v, int64_t i);
 bool dims_count(int rank, const int64_t *dim, int64_t *count);
 bool value_same_shape(const Value *x, const Value *y);
 Place node_place(const Node *n);
+bool node_is(const Node *n, const char *domain, const char *op_type);
 const Attr *node_attr(const Node *n, const char *name); /* NULL if absent */
 int64_t attr_int(const Node *n, const char *name, int64_t otherwise);
 float attr_float(const Node *n, const char *name, float otherwise);

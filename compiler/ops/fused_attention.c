@@ -4,7 +4,6 @@
 #include "ops/fused_attention.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "ops/matmul.h"
 #include "ops/op.h"
@@ -15,10 +14,6 @@ enum { LONGEST_CHAIN = 16, ROW_ALIGN = 16 /* elements */, MOST_THREADS = 1 << 10
 
 /* --- what belongs together --- */
 
-static bool is_operator(const Node *n, const char *domain, const char *name) {
-    return !strcmp(n->op_type, name) && !strcmp(n->domain, domain);
-}
-
 static bool is_read_once(const Value *v) { return v && v->kind == VALUE_NODE && !v->is_output && v->uses.len == 1; }
 
 /* Marks no more than LONGEST_CHAIN nodes from the product on, and their number. */
@@ -26,7 +21,7 @@ static int find_chain(const Value *v, const Node **chain, int depth) {
     if (!is_read_once(v) || depth == LONGEST_CHAIN)
         return 0;
     const Node *n = v->def;
-    if (is_operator(n, "", "MatMul")) {
+    if (node_is(n, "", "MatMul")) {
         chain[0] = n;
         return 1;
     }
@@ -51,7 +46,7 @@ static const Node *attention_of(const Node *n) {
     for (int i = 0; i < LONGEST_CHAIN && m && m->nout && is_read_once(m->out[0]); i++) {
         const Use *use = &m->out[0]->uses.data[0];
         m = use->node;
-        if (!is_operator(m, "mlcc", "Attention")) {
+        if (!node_is(m, "mlcc", "Attention")) {
             m = op_is_elementwise(m) ? m : NULL;
             continue;
         }

@@ -93,7 +93,7 @@ int window_weights(const Node *n) {
     return !*n->domain && !strcmp(n->op_type, "QLinearConv") ? 3 : -1;
 }
 
-static bool is_winograd(const Node *n) { return !strcmp(n->domain, "mlcc") && !strcmp(n->op_type, "WinogradConv"); }
+static bool is_winograd(const Node *n) { return node_is(n, "mlcc", "WinogradConv"); }
 
 int64_t window_rows(const Node *n) {
     return is_winograd(n) ? attr_int(n, "tile", 1) * attr_int(n, "rows", 1) * attr_int(n, "threads", 1) : 1;

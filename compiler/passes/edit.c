@@ -66,4 +66,10 @@ Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim) {
     return graph_const(v->graph, v->name, v->dtype, rank, dim, v->data);
 }
 
-bool edit_is(const Node *n, const char *op_type) { return !*n->domain && !strcmp(n->op_type, op_type); }
+bool edit_is(const Node *n, const char *op_type) { return node_is(n, "", op_type); }
+
+bool edit_is_any(const Node *n, const char *const *op_types) {
+    while (*op_types && !edit_is(n, *op_types))
+        op_types++;
+    return *op_types != NULL;
+}

@@ -20,5 +20,6 @@ void edit_add_sources(Node *to, const Node *from);
 /* The same elements under another shape of equal count. */
 Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim);
 bool edit_is(const Node *n, const char *op_type); /* of ai.onnx */
+bool edit_is_any(const Node *n, const char *const *op_types); /* NULL ends them */
 
 #endif

@@ -3,7 +3,6 @@
  * divided, what takes it multiplied, by the same number; the function stays. (Nagel et al. 2019; Xiao et al. 2022.) */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "passes/edit.h"
 #include "passes/quantize.h"
@@ -78,12 +77,7 @@ typedef struct Pair {
 /* f(s x) = s f(x) for s > 0, channel by channel. */
 static bool is_homogeneous(const Node *n) {
     static const char *const names[] = {"Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Identity", NULL};
-    if (n->nout > 1 && n->out[1])
-        return false;
-    for (int i = 0; names[i]; i++)
-        if (edit_is(n, names[i]))
-            return true;
-    return false;
+    return !(n->nout > 1 && n->out[1]) && edit_is_any(n, names);
 }
 
 static bool find_pair(Node *n, Pair *p) {

@@ -79,12 +79,7 @@ static void close_group(Graph *g, const Growth *s) {
 
 static bool is_view_candidate(const Node *n) {
     static const char *const names[] = {"Transpose", "Slice", "Split", "Concat", "Expand", NULL};
-    if (n->op->flags & OP_RESHAPE)
-        return true;
-    for (int i = 0; names[i]; i++)
-        if (edit_is(n, names[i]))
-            return true;
-    return false;
+    return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names);
 }
 
 /* Bytes become numbers where m computes with them, which may be more than once for each; products meet each too often. */

@@ -33,12 +33,7 @@ static void set_channels_last(Value *v) {
 
 static bool keeps_axes(const Node *n) {
     static const char *const names[] = {"Concat", "Split", "Slice", "Pad", "InstanceNormalization", NULL};
-    if (n->op->flags & OP_ELEMENTWISE)
-        return true;
-    for (int i = 0; names[i]; i++)
-        if (edit_is(n, names[i]))
-            return true;
-    return false;
+    return (n->op->flags & OP_ELEMENTWISE) || edit_is_any(n, names);
 }
 
 /* A Reshape that merges or splits spatial axes only. */

@@ -50,7 +50,7 @@ static Kind kind_at(const Pruning *p, const Value *y) { return y && y->id < p->i
 
 /* --- products --- */
 
-static bool is_gemm(const Node *n) { return !strcmp(n->op_type, "QGemm") && !strcmp(n->domain, "com.microsoft"); }
+static bool is_gemm(const Node *n) { return node_is(n, "com.microsoft", "QGemm"); }
 
 static int bias_input(const Node *n) { return is_gemm(n) ? 6 : 8; }
 static int scale_output(const Node *n) { return is_gemm(n) ? 7 : 6; }
@@ -119,7 +119,7 @@ static bool is_average(const Node *n) {
     return average && !attr_int(n, "channels_last", 0) && is_scale(n, 1) && is_number(n, 2) && is_scale(n, 3) && is_number(n, 4);
 }
 
-static bool is_lookup(const Node *n) { return !strcmp(n->op_type, "Lookup") && !strcmp(n->domain, "mlcc") && value_is_const(n->in[1]); }
+static bool is_lookup(const Node *n) { return node_is(n, "mlcc", "Lookup") && value_is_const(n->in[1]); }
 
 static bool is_bound(const Node *n) { return (edit_is(n, "Max") || edit_is(n, "Min")) && n->nin == 2 && is_number(n, 1) && value_same_shape(n->in[0], n->out[0]); }
 

@@ -314,7 +314,7 @@ static Value *make_table(Wanted *t, Value *v) {
 
 /* Functions that come as operators on 8 bits; a few elements are computed as they are. */
 static bool tabulate(Node *n) {
-    if (strcmp(n->domain, "com.microsoft") || (strcmp(n->op_type, "QLinearSigmoid") && strcmp(n->op_type, "QLinearLeakyRelu")) ||
+    if ((!node_is(n, "com.microsoft", "QLinearSigmoid") && !node_is(n, "com.microsoft", "QLinearLeakyRelu")) ||
         value_count(n->in[0]) <= 256 || dtype_size(n->in[0]->dtype) != 1 || fold_is_possible(n->in[0]))
         return false;
     Value **in = ARENA_ARRAY(n->graph->arena, Value *, n->nin);

@@ -84,6 +84,13 @@ int64_t quantised_number(const Quantised *q, double x) {
     return y < least || isnan(y) ? (int64_t)least : y > most ? (int64_t)most : (int64_t)y;
 }
 
+bool quantised_picks(const Node *n) {
+    if (edit_is(n, "MaxPool"))
+        return n->nout == 1 || !n->out[1];
+    return edit_is(n, "Resize") && !strcmp(attr_string(n, "mode", "nearest"), "nearest") &&
+           strcmp(attr_string(n, "coordinate_transformation_mode", "half_pixel"), "tf_crop_and_resize");
+}
+
 /* --- operands of products --- */
 
 /* x - zero of constants as I8, computed by folding. */

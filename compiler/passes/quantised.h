@@ -24,6 +24,8 @@ bool quantised_alike(const Quantised *p, const Quantised *q);
 int64_t quantised_number(const Quantised *q, double x);
 /* A constant scalar of an integer type of 8 to 32 bits. */
 Value *quantised_const(Graph *g, const char *name, DType t, int64_t x);
+/* A MaxPool or Resize of which every element is one of the input's, and that gives nothing else. */
+bool quantised_picks(const Node *n);
 /* The largest distance of an element from the zero point. */
 double quantised_widest(const Quantised *x);
 /* Weights with one scale, or one for each index of the given axis, that of output channels, without their zero point where that

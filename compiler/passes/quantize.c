@@ -4,8 +4,6 @@
  * operator then (a product, its bias, its ReLU). */
 #include "passes/quantize.h"
 
-#include <string.h>
-
 #include "ops/op.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
@@ -20,13 +18,6 @@ typedef struct Plan {
     bool *taken;  /* by value id: as bytes, by somebody */
     Value **result; /* by id of a node's first output: the value behind the whole, where it could work on bytes */
 } Plan;
-
-static bool is_one_of(const Node *n, const char *const *names) {
-    for (int i = 0; names[i]; i++)
-        if (edit_is(n, names[i]))
-            return true;
-    return false;
-}
 
 /* --- which operators --- */
 
@@ -46,7 +37,7 @@ static bool is_function(const Node *n) {
                                         "Softplus", "Softsign", "Gelu", "Mish", "Swish", "ThresholdedRelu", "PRelu", NULL};
     static const char *const arithmetic[] = {"Add", "Sub", "Mul", "Div", NULL};
     int activations = 0;
-    if (!is_one_of(n, names) && !is_one_of(n, arithmetic))
+    if (!edit_is_any(n, names) && !edit_is_any(n, arithmetic))
         return false;
     for (int i = 0; i < n->nin; i++) {
         if (quantize_is_activation(n->in[i]))
@@ -61,7 +52,7 @@ static bool is_function(const Node *n) {
 static bool joins(const Plan *s, const Node *n) {
     static const char *const names[] = {"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Softmax", NULL};
     bool one = is_function(n) || is_spatial_mean(n);
-    if (!one && !is_one_of(n, names))
+    if (!one && !edit_is_any(n, names))
         return false;
     for (int i = 0; i < n->nin; i++) {
         const Value *v = n->in[i];

@@ -53,12 +53,7 @@ bool quantize_moves(const Node *n) {
         return !strcmp(attr_string(n, "mode", "nearest"), "nearest");
     if (edit_is(n, "MaxPool") && n->nout > 1 && n->out[1])
         return false;
-    if (n->op->flags & OP_RESHAPE)
-        return true;
-    for (int i = 0; names[i]; i++)
-        if (edit_is(n, names[i]))
-            return true;
-    return false;
+    return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names);
 }
 
 bool quantize_adds_bias(const Node *add, const Value *v) {

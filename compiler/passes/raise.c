@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* QuantizeLinear moves above what only moves elements, where nothing else takes the result: Q(M(x)) becomes M(Q(x)), which
  * computes the same on bytes, and brings the Q to the operators that can make bytes. */
-#include <string.h>
-
 #include "ops/op.h"
 #include "passes/edit.h"
 #include "passes/fold.h"
@@ -11,10 +9,8 @@
 
 /* Data inputs of n, of which every element of the output is one or the largest of some; 0 where n is something else. */
 static int moved_inputs(const Node *n) {
-    bool pool = edit_is(n, "MaxPool") && (n->nout == 1 || !n->out[1]);
-    bool nearest = edit_is(n, "Resize") && !strcmp(attr_string(n, "mode", "nearest"), "nearest") &&
-                   strcmp(attr_string(n, "coordinate_transformation_mode", "half_pixel"), "tf_crop_and_resize");
-    if ((n->op->flags & OP_RESHAPE) || edit_is(n, "Transpose") || edit_is(n, "DepthToSpace") || edit_is(n, "SpaceToDepth") || pool || nearest)
+    static const char *const names[] = {"Transpose", "DepthToSpace", "SpaceToDepth", NULL};
+    if ((n->op->flags & OP_RESHAPE) || edit_is_any(n, names) || quantised_picks(n))
         return 1;
     return edit_is(n, "Concat") ? n->nin : 0;
 }

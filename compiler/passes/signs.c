@@ -33,12 +33,12 @@ static const struct Form {
 
 static const struct Form *form_of(const Node *n) {
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
-        if (!strcmp(n->domain, forms[i].domain) && !strcmp(n->op_type, forms[i].op))
+        if (node_is(n, forms[i].domain, forms[i].op))
             return &forms[i];
     return NULL;
 }
 
-static bool is_concat(const Node *n) { return !strcmp(n->domain, "com.microsoft") && !strcmp(n->op_type, "QLinearConcat"); }
+static bool is_concat(const Node *n) { return node_is(n, "com.microsoft", "QLinearConcat"); }
 
 /* What a Pad puts beside its input is known. */
 static bool has_padding(const Node *n) {
@@ -48,13 +48,8 @@ static bool has_padding(const Node *n) {
 
 /* Elements of the outputs are those of input 0, and what Pad puts beside them. */
 static bool moves(const Node *n) {
-    static const char *const names[] = {"Transpose", "Slice", "Split", "MaxPool", "Identity", "Pad", NULL};
-    if (n->op->flags & OP_RESHAPE)
-        return true;
-    for (int i = 0; names[i]; i++)
-        if (edit_is(n, names[i]))
-            return !edit_is(n, "Pad") || has_padding(n);
-    return false;
+    static const char *const names[] = {"Transpose", "Slice", "Split", "MaxPool", "Identity", NULL};
+    return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names) || (edit_is(n, "Pad") && has_padding(n));
 }
 
 /* Where input i's zero point is: an input's index, MOVES, or OTHER where n wants the element as it is. */

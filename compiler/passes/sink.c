@@ -10,23 +10,11 @@
 #include "passes/passes.h"
 #include "passes/quantised.h"
 
-static bool picks_nearest(const Node *n) {
-    return edit_is(n, "Resize") && !strcmp(attr_string(n, "mode", "nearest"), "nearest") &&
-           strcmp(attr_string(n, "coordinate_transformation_mode", "half_pixel"), "tf_crop_and_resize");
-}
-
 /* Operators with one data input, whose every element is one of the input's, or the largest of some. */
 static bool picks_elements(const Node *n) {
     static const char *const names[] = {"Transpose", "Slice", "Split", "Gather", "DepthToSpace", "SpaceToDepth", "Identity",
                                         "Expand", "Tile", "GatherElements", "GatherND", "ReverseSequence", "GlobalMaxPool", "ReduceMax", "ReduceMin", NULL};
-    if (n->op->flags & OP_RESHAPE)
-        return true;
-    for (int i = 0; names[i]; i++)
-        if (edit_is(n, names[i]))
-            return true;
-    if (edit_is(n, "MaxPool"))
-        return n->nout == 1 || !n->out[1];
-    return picks_nearest(n);
+    return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names) || quantised_picks(n);
 }
 
 /* Scales for each channel stay where the axis is known to go. */

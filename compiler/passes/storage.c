@@ -159,7 +159,7 @@ static bool same_order(const Value *v, const View *at) {
     return true;
 }
 
-static bool is_attention(const Node *n) { return !strcmp(n->domain, "mlcc") && !strcmp(n->op_type, "Attention"); }
+static bool is_attention(const Node *n) { return node_is(n, "mlcc", "Attention"); }
 
 static bool is_of_attention(const Value *v) {
     for (const Node *n = v->def; n && n->group == v->def->group; n = n->prev)
