@@ -28,5 +28,7 @@ void build_log(const Build *b, char *text, size_t size);
 const char *build_quoted(Arena *a, const char *text);
 /* There is no system to run programs: they are firmware. */
 bool build_is_firmware(const Target *t);
+/* The linker section of their weights and test data, which the target's cflags may place where a board has most room. */
+#define FIRMWARE_DATA ".model"
 
 #endif

@@ -84,6 +84,7 @@ static bool run_built(Case *t, const char *folder) {
     Options o = *t->o;
     o.main = bare ? MAIN_EMBEDDED : MAIN_HOST;
     o.test_data = folder;
+    o.weights_section = bare ? FIRMWARE_DATA : NULL;
     Arena *a = t->c.arena;
     if (!compile_write(&t->c, &o, o.operand[0], arena_printf(a, "%s/net%s", t->build.work, suffix)) ||
         !build_program(&t->build, suffix, o.threads > 1 && !bare))

@@ -181,5 +181,10 @@ for kind in good bad; do
     [ $kind = good ] || word=FAIL
     grep -q $word out && pass "it prints $word" || fail "it prints $word" "$(head -n 3 out)"
 done
+rm -rf run && mkdir run
+"$MLCC" "$digits" -o run/net.c --main=embedded --test-data good --weights-section=model_data
+(cd run && "$CC" -O2 -c net.c net_main.c && "$CC" net.o net_main.o -o net && ./net && objdump -h net.o net_main.o) >out 2>&1
+[ "$(grep -c ' model_data ' out)" -eq 2 ] && grep -q PASS out && pass "weights and vectors in a section" ||
+    fail "weights and vectors in a section" "$(cat out)"
 cd "$top" || exit 1
 finish generated

@@ -229,6 +229,7 @@ for model in ${*:-$small $medium $large}; do
     esac
     case $model in
     kws_dscnn | kws_dscnn_int8 | mnist_cnn | tree_ensemble) every_target $model ;;
+    mobilenet_v2_int8) cross $model cortex-m55 arm-none-eabi-gcc qemu-system-arm ;; # more than its fast memory
     esac
 done
 dynamic=minilm_l6_v2_dynamic_int8
