@@ -364,6 +364,10 @@ ELEMENT(element_tensor_scatter);
 INFER(infer_top_k);
 LOWER(lower_top_k);
 
+/* window_rows.c */
+INFER(infer_window_rows);
+ELEMENT(element_window_rows);
+
 /* winograd.c */
 INFER(infer_winograd_conv);
 LOWER(lower_winograd_conv);

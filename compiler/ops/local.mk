@@ -51,5 +51,6 @@ libmlcc_a_SOURCES += \
 	compiler/ops/topk.c \
 	compiler/ops/window.c \
 	compiler/ops/window.h \
+	compiler/ops/window_rows.c \
 	compiler/ops/winograd.c \
 	compiler/ops/winograd.h

@@ -42,6 +42,8 @@ INFER(infer_elementwise);                     /* broadcast of all inputs, all of
 
 bool expand_batch_training(Node *n); /* BatchNormalization in training mode becomes other nodes (functions.c) */
 bool slice_view(const Node *n, int64_t *start, int64_t *step); /* of Slice: first index and step of each axis (movement.c) */
+/* Strides of mlcc.WindowRows' output in the storage of its input, which has the given ones; false where there are none. */
+bool window_rows_view(const Node *n, const int64_t *from, int64_t *stride);
 
 /* --- the operators, by file; ops.def says what belongs to what --- */
 

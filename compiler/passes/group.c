@@ -79,7 +79,7 @@ static void close_group(Graph *g, const Growth *s) {
 
 static bool is_view_candidate(const Node *n) {
     static const char *const names[] = {"Transpose", "Slice", "Split", "Concat", "Expand", NULL};
-    return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names);
+    return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names) || node_is(n, "mlcc", "WindowRows");
 }
 
 /* Bytes become numbers where m computes with them, which may be more than once for each; products meet each too often. */

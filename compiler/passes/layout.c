@@ -55,6 +55,20 @@ static bool feeds_product(const Value *v) {
     return false;
 }
 
+/* The windows' rows of all channels should lie side by side, or one channel's behind the other's. */
+static const Node *rows_user(const Value *v) {
+    const Node *n = value_only_user(v);
+    return n && node_is(n, "mlcc", "WindowRows") ? n : NULL;
+}
+
+static void set_rows(Value *v, const Node *user) {
+    static const int planar[] = {0, 2, 1, 3};
+    if (attr_int(user, "planar", 0))
+        set_order(v, planar);
+    else
+        set_channels_last(v);
+}
+
 static bool wants_channels_last(const Node *n, const Value *y) {
     if (y->rank < 3 || y->is_output)
         return false;
@@ -141,7 +155,9 @@ void pass_layout(Graph *g, const Target *t) {
             if (!n->out[i])
                 continue;
             storage_row_major(n->out[i]);
-            if (t && wants_channels_last(n, n->out[i]))
+            if (t && keeps_axes(n) && rows_user(n->out[i]))
+                set_rows(n->out[i], rows_user(n->out[i]));
+            else if (t && wants_channels_last(n, n->out[i]))
                 set_channels_last(n->out[i]);
         }
     }

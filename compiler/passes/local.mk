@@ -14,7 +14,6 @@ libmlcc_a_SOURCES += \
 	compiler/passes/infer.c \
 	compiler/passes/layout.c \
 	compiler/passes/passes.h \
-	compiler/passes/pad_channels.c \
 	compiler/passes/plan.c \
 	compiler/passes/products.c \
 	compiler/passes/products.h \
@@ -40,5 +39,6 @@ libmlcc_a_SOURCES += \
 	compiler/passes/strips.c \
 	compiler/passes/swish.c \
 	compiler/passes/weights.c \
+	compiler/passes/window_rows.c \
 	compiler/passes/winograd.c \
 	compiler/passes/words.c

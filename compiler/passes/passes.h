@@ -36,7 +36,7 @@ void pass_swish(Graph *g);         /* x * Sigmoid(x) */
 /* 3x3 convolutions by transformed tiles, where that is faster: fewer products, larger rounding errors. */
 void pass_winograd(Graph *g, const Target *t, int threads);
 void pass_words(Graph *g, const Target *t); /* products of two computed matrices, for the same machines */
-void pass_pad_channels(Graph *g, const Target *t); /* the first convolution's, for machines that multiply four bytes at once */
+void pass_window_rows(Graph *g, const Target *t); /* the first convolution's channels, for machines that multiply four bytes at once */
 /* Softmax between two products becomes mlcc.Attention, which never has all scores at a time, where that is no slower. */
 void pass_attention(Graph *g, const Target *t, int threads);
 void pass_signs(Graph *g, const Target *t); /* bytes between quantised operators as the machine multiplies them */

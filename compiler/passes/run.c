@@ -33,7 +33,7 @@ static const Step steps[] = {
     {.name = "winograd", .threaded = pass_winograd},
     {.name = "dead", .always = pass_dead},
     {.name = "words", .targeted = pass_words},
-    {.name = "pad_channels", .targeted = pass_pad_channels},
+    {.name = "window_rows", .targeted = pass_window_rows},
     {.name = "attention", .threaded = pass_attention},
     {.name = "signs", .targeted = pass_signs},
     {.name = "group", .always = pass_group},

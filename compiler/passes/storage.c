@@ -122,7 +122,7 @@ static bool forward_view(const Node *n, int o, View *v) {
         }
         return true;
     }
-    return false;
+    return node_is(n, "mlcc", "WindowRows") && window_rows_view(n, s->stride, v->stride);
 }
 
 /* Input 0 as a part of output 0's storage. */
@@ -226,7 +226,7 @@ static void place_backwards(Graph *g) {
 
 static bool is_view_operator(const Node *n) {
     return (n->op->flags & OP_RESHAPE) || edit_is(n, "Transpose") || edit_is(n, "Slice") || edit_is(n, "Split") ||
-           edit_is(n, "Expand");
+           edit_is(n, "Expand") || node_is(n, "mlcc", "WindowRows");
 }
 
 /* Walks along the last axis of its right operand, for many rows. */

@@ -31,9 +31,12 @@ def constant(x):
     return name
 
 
-def add(op, x, w, zero, **attributes):
+def add(op, x, w, zero, order=None, **attributes):
     name = f"x{len(given)}"
     given.append((name, x))
+    if order:
+        nodes.append(helper.make_node("Transpose", [name], [name + "_turned"], perm=order))
+        name += "_turned"
     result = f"y{len(results)}"
     results.append(result)
     nodes.append(helper.make_node(op, [name, constant(w), constant(np.array(zero, x.dtype))], [result], **attributes))
@@ -49,6 +52,24 @@ def products(t, zero, least):
             group=group, pads=[kernel // 2] * 4, strides=[2, 1] if outputs == 12 else [1, 1])
 
 
+def first_convolutions(t, zero):
+    """Few channels, as planes or side by side; windows that end where the image does, or beyond it."""
+    for shape, weights, attributes in (
+            ((1, 1, 49, 10), (20, 1, 10, 4), dict(pads=[4, 1, 5, 1], strides=[2, 2])),
+            ((2, 3, 11, 12), (16, 3, 3, 3), dict(pads=[0, 0, 1, 1], strides=[2, 2])),
+            ((1, 2, 7, 9), (5, 2, 2, 5), dict(dilations=[2, 1])),
+            ((1, 3, 8, 8), (8, 3, 4, 4), dict(strides=[4, 4])),
+            ((1, 3, 6, 9), (8, 3, 1, 1), dict(strides=[1, 3])),
+            ((1, 3, 9, 9), (8, 3, 3, 3), dict(dilations=[1, 2])),
+            ((1, 2, 30), (8, 2, 7), dict(pads=[3, 3])),
+            ((1, 5, 6, 5, 7), (4, 5, 3, 1, 2), dict(pads=[1, 0, 1, 1, 0, 0]))):
+        add("ConvInteger", extremes(t, shape), extremes(np.int8, weights, -127), zero, **attributes)
+        last = list(range(len(shape)))
+        last = last[:1] + last[2:] + last[1:2]
+        back = [0, len(shape) - 1] + list(range(1, len(shape) - 1))
+        add("ConvInteger", extremes(t, shape).transpose(last), extremes(np.int8, weights, -127), zero, order=back, **attributes)
+
+
 def model(outputs):
     inputs = [tensor(*g) for g in given]
     graph = helper.make_graph(nodes, "bytes", inputs, outputs, constants)
@@ -60,6 +81,8 @@ def main(folder):
     products(np.uint8, 3, -127)
     products(np.int8, -5, -128)
     products(np.uint8, 128, -128)
+    first_convolutions(np.int8, -7)
+    first_convolutions(np.uint8, 0)
     anything = [helper.make_tensor_value_info(y, TensorProto.INT32, None) for y in results]
     want = ReferenceEvaluator(model(anything)).run(None, dict(given))
     data = os.path.join(folder, "test_data_set_0")

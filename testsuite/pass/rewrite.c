@@ -49,6 +49,12 @@ static void run_words(Graph *g) {
     pass_words(g, &dots);
 }
 
+static void run_window_rows(Graph *g) {
+    Target dots = target;
+    dots.dot = DOT_U8S8;
+    pass_window_rows(g, &dots);
+}
+
 static const struct {
     const char *name;
     void (*run)(Graph *g);
@@ -61,7 +67,7 @@ static const struct {
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
     {"weights", NULL, run_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
-    {"swish", pass_swish, NULL},       {"signs", run_signs, NULL},
+    {"swish", pass_swish, NULL},       {"signs", run_signs, NULL}, {"window_rows", run_window_rows, NULL},
 };
 
 static bool run_pass(Graph *g, const char *name, StrBuf *out) {
