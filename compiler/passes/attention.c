@@ -148,12 +148,10 @@ static bool pays(const Pattern *p, const Plan *b, const Target *t) {
 
 /* --- doing it --- */
 
-static Attr int_attr(const char *name, int64_t i) { return (Attr){.name = name, .kind = ATTR_INT, .i = i}; }
-
 static void replace(const Pattern *p, const Plan *b, int threads) {
     Value *in[] = {p->softmax->in[0], p->mix->in[1]}, *y = p->mix->out[0];
-    const Attr attr[] = {int_attr("rows", b->rows), int_attr("keys", b->keys), int_attr("pack", b->pack), int_attr("pieces", b->pieces),
-                         int_attr("threads", threads)};
+    const Attr attr[] = {edit_int("rows", b->rows), edit_int("keys", b->keys), edit_int("pack", b->pack), edit_int("pieces", b->pieces),
+                         edit_int("threads", threads)};
     Node *n = edit_node_with(p->mix, "mlcc", "Attention", p->softmax, 2, in, sizeof attr / sizeof *attr, attr), *last = n;
     if (p->blind) {
         edit_add_sources(n, p->blind);

@@ -25,6 +25,11 @@ Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Va
     return edit_node_with(before, "", op_type, from, nin, in, 0, NULL);
 }
 
+Value *edit_cast(Node *before, const Node *from, Value *x, DType t) {
+    const Attr to = edit_int("to", dtype_to_onnx(t));
+    return edit_node_with(before, "", "Cast", from, 1, &x, 1, &to)->out[0];
+}
+
 bool edit_replace(Value *old, Value *by) {
     if (old->is_output) {
         if (by->kind != VALUE_NODE || by->is_output)

@@ -10,6 +10,8 @@ Node *edit_node(Node *before, const char *op_type, const Node *from, int nin, Va
 /* The same of any domain and with attributes. */
 Node *edit_node_with(Node *before, const char *domain, const char *op_type, const Node *from, int nin, Value *const *in, int nattrs,
                      const Attr *attr);
+/* x as t. */
+Value *edit_cast(Node *before, const Node *from, Value *x, DType t);
 /* The users of old take by; where old is a graph output, by becomes it and gets its name. False, nothing changed, where
  * by cannot be an output. */
 bool edit_replace(Value *old, Value *by);
@@ -19,6 +21,7 @@ void edit_copy_output(Graph *g, int i);
 void edit_add_sources(Node *to, const Node *from);
 /* The same elements under another shape of equal count. */
 Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim);
+static inline Attr edit_int(const char *name, int64_t i) { return (Attr){.name = name, .kind = ATTR_INT, .i = i}; }
 bool edit_is(const Node *n, const char *op_type); /* of ai.onnx */
 bool edit_is_any(const Node *n, const char *const *op_types); /* NULL ends them */
 

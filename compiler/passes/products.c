@@ -35,8 +35,7 @@ static Value *scales_of(const Product *p) {
 }
 
 static bool finish(const Product *p) {
-    const Attr to = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_F32)};
-    Value *y = edit_node_with(p->n, "", "Cast", p->n, 1, &p->y, 1, &to)->out[0];
+    Value *y = edit_cast(p->n, p->n, p->y, DT_F32);
     Value *scales = scales_of(p);
     y = one_node(p, "Mul", y, scales);
     return edit_replace(p->n->out[0], p->bias ? one_node(p, "Add", y, p->bias) : y);

@@ -428,7 +428,7 @@ static Node *smaller_product(const Pruning *p, Node *n) {
     in[4] = remaining(p, n->in[4], n->out[0]);
     in[5] = quant_has(n, 5) ? remaining(p, n->in[5], n->out[0]) : NULL;
     in[bias] = new_bias(p, n);
-    const Attr group = {.name = "group", .kind = ATTR_INT, .i = channels_of(p, n->out[0])->kept};
+    const Attr group = edit_int("group", channels_of(p, n->out[0])->kept);
     Attr *attr = ARENA_ARRAY(p->g->arena, Attr, n->nattrs + 1);
     int nattrs = 0;
     for (int i = 0; i < n->nattrs; i++)

@@ -111,7 +111,7 @@ static Value *make_qgemm(Wanted *t, const Node *n, const Quantised *x, const Qua
         Value *shape = graph_const_ints(g, "rows", 1, 2, (int64_t[]){rows, a->dim[a->rank - 1]});
         a = edit_node(t->before, "Reshape", n, 2, (Value *[]){a, shape})->out[0];
     }
-    const Attr attr = {.name = "transB", .kind = ATTR_INT, .i = transposed};
+    const Attr attr = edit_int("transB", transposed);
     Value *in[] = {a, x->scale, x->zero, w->x, w->scale, w->zero, c, t->to.scale, t->to.zero};
     Value *z = new_node(t, "com.microsoft", "QGemm", n, 9, in, 1, &attr);
     if (x->x->rank == 2)
@@ -217,7 +217,7 @@ static Value *make_mean(Wanted *t, const Node *n) {
         return NULL;
     float scale = (float)const_float(x.scale, 0) * (float)count;
     Value *in[] = {x.x, sum ? graph_const_float(n->graph, "scale", scale) : x.scale, x.zero, t->to.scale, t->to.zero};
-    const Attr attrs[] = {{.name = "axes", .kind = ATTR_INTS, .n = (int)given, .ints = list}, {.name = "keepdims", .kind = ATTR_INT, .i = attr_int(n, "keepdims", 1)}};
+    const Attr attrs[] = {{.name = "axes", .kind = ATTR_INTS, .n = (int)given, .ints = list}, edit_int("keepdims", attr_int(n, "keepdims", 1))};
     return new_node(t, "com.microsoft", "QLinearReduceMean", n, 5, in, 2, attrs);
 }
 

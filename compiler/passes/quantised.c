@@ -97,15 +97,13 @@ bool quantised_picks(const Node *n) {
 static void centre(Quantised *q, const Node *d) {
     Graph *g = q->x->graph;
     Node *before = (Node *)d;
-    const Attr wide = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I16)}, byte = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I8)};
     int64_t dim[GRAPH_MAX_RANK], count = value_count(q->zero);
     for (int i = 0; i < q->x->rank; i++)
         dim[i] = i == q->axis ? count : 1;
     Value *zero = edit_reshaped_const(q->zero, q->axis < 0 ? 0 : q->x->rank, dim);
-    Value *in[] = {edit_node_with(before, "", "Cast", d, 1, &q->x, 1, &wide)->out[0], NULL};
-    in[1] = edit_node_with(before, "", "Cast", d, 1, &zero, 1, &wide)->out[0];
-    Value *y = edit_node(before, "Sub", d, 2, in)->out[0];
-    q->x = edit_node_with(before, "", "Cast", d, 1, &y, 1, &byte)->out[0];
+    Value *in[] = {edit_cast(before, d, q->x, DT_I16), NULL};
+    in[1] = edit_cast(before, d, zero, DT_I16);
+    q->x = edit_cast(before, d, edit_node(before, "Sub", d, 2, in)->out[0], DT_I8);
     q->dtype = DT_I8;
     q->zero = quantised_const(g, "zero", DT_I8, 0);
 }

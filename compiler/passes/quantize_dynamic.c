@@ -73,7 +73,7 @@ static void make_product(Node *n, const QuantizeRecipe *r) {
     Value *scale = quantize_const(g, n->in[1]->name, "s", DT_F32, rank, dim, w.scale, (size_t)w.channels * sizeof *w.scale);
     Value *step = quantize_node(n, g, "", "Mul", n->name, "step", 2, (Value *[]){scale, x.scale}, DT_F32);
     Value *floats = quantize_node(n, g, "", "Cast", n->name, "f", 1, &sum, DT_F32);
-    node_add_attr(floats->def, (Attr){.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_F32)});
+    node_add_attr(floats->def, edit_int("to", dtype_to_onnx(DT_F32)));
     Value *scaled = quantize_node(n, g, "", "Mul", n->name, "scaled", 2, (Value *[]){floats, step}, DT_F32);
     quantize_take_over(y, plus(n, g, scaled, bias, conv));
     node_remove(n);

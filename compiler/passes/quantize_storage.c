@@ -19,7 +19,7 @@ static void shorten(Value *w, DType t) {
         x[i] = t == DT_F16 ? float_to_half((float)const_float(w, i)) : float_to_bfloat((float)const_float(w, i));
     Value *c = quantize_const(g, w->name, dtype_name(t), t, w->rank, w->dim, x, (size_t)n * sizeof *x);
     Value *y = quantize_node(g->first, g, "", "Cast", w->name, "f", 1, &c, DT_F32);
-    node_add_attr(y->def, (Attr){.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_F32)});
+    node_add_attr(y->def, edit_int("to", dtype_to_onnx(DT_F32)));
     value_replace_all(w, y);
 }
 

@@ -19,9 +19,9 @@ void quantize_dequantize(Node *n, int i, Value *x, Value *scale, int64_t axis, i
     Value *in[] = {x, scale};
     Value *y = quantize_node(n, n->graph, "", "DequantizeLinear", x->name, "f", 2, in, DT_F32);
     if (scale->rank)
-        node_add_attr(y->def, (Attr){.name = "axis", .kind = ATTR_INT, .i = axis});
+        node_add_attr(y->def, edit_int("axis", axis));
     if (block)
-        node_add_attr(y->def, (Attr){.name = "block_size", .kind = ATTR_INT, .i = block});
+        node_add_attr(y->def, edit_int("block_size", block));
     node_set_input(n, i, y);
 }
 

@@ -36,7 +36,7 @@ static bool follow_axis(const Node *n, Quantised *q) {
 
 /* Output i of n is that of m, dequantised. */
 static void dequantise_output(Node *n, int i, Value *x, const Quantised *q) {
-    const Attr axis = {.name = "axis", .kind = ATTR_INT, .i = q->axis};
+    const Attr axis = edit_int("axis", q->axis);
     Value *in[] = {x, q->scale, q->zero};
     Node *d = edit_node_with(n, "", "DequantizeLinear", n, 3, in, q->axis >= 0 ? 1 : 0, &axis);
     edit_replace(n->out[i], d->out[0]);

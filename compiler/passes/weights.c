@@ -151,8 +151,7 @@ static bool pack_matrix(Node *n, const Weights *w) {
     Value *packed = bytes_const(w, w->x->name, t == DT_I8 ? DT_I8 : DT_U8, 1, (int64_t[]){rows * m.n}, bytes, rows * m.n);
     Value *in[] = {n->in[0], packed, spread_scales(w, &m, &p), NULL, NULL, n->nin > 2 ? n->in[2] : NULL};
     in[3] = packed_zeros(w, &m, &p);
-    const Attr attrs[] = {{.name = "K", .kind = ATTR_INT, .i = m.k}, {.name = "N", .kind = ATTR_INT, .i = m.n},
-                          {.name = "bits", .kind = ATTR_INT, .i = p.bits}, {.name = "block_size", .kind = ATTR_INT, .i = p.size}};
+    const Attr attrs[] = {edit_int("K", m.k), edit_int("N", m.n), edit_int("bits", p.bits), edit_int("block_size", p.size)};
     Node *y = edit_node_with(n, "mlcc", "MatMulBlocks", n, 6, in, 4, attrs);
     edit_add_sources(y, w->d);
     return edit_replace(n->out[0], y->out[0]);
@@ -234,10 +233,8 @@ static bool keep_packed(Node *n, int input, const Weights *w) {
     Value *in[] = {narrow ? pack_along(w, axis) : w->x, NULL, NULL};
     in[1] = with_rank(w, w->scale);
     in[2] = zero_of(w);
-    const Attr attrs[] = {{.name = "block_size", .kind = ATTR_INT, .i = w->block ? w->block : 1},
-                          {.name = "bits", .kind = ATTR_INT, .i = dtype_width(w->x->dtype)},
-                          {.name = "packed_axis", .kind = ATTR_INT, .i = axis},
-                          {.name = "size", .kind = ATTR_INT, .i = w->x->dim[axis]}};
+    const Attr attrs[] = {edit_int("block_size", w->block ? w->block : 1), edit_int("bits", dtype_width(w->x->dtype)),
+                          edit_int("packed_axis", axis), edit_int("size", w->x->dim[axis])};
     Node *y = edit_node_with(n, "mlcc", "Dequantize", w->d, 3, in, narrow ? 4 : 1, attrs);
     node_set_input(n, input, y->out[0]);
     return true;

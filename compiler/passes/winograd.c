@@ -83,8 +83,6 @@ static bool applies(const Node *n, Window *w) {
     return n->in[0]->dim[1] >= FEWEST_CHANNELS && n->out[0]->dim[1] >= FEWEST_CHANNELS && value_count(n->out[0]) > 0;
 }
 
-static Attr int_attr(const char *name, int64_t i) { return (Attr){.name = name, .kind = ATTR_INT, .i = i}; }
-
 /* Bands for all threads alike. What is computed stays the same: bands only decide when. */
 static int64_t band_for(const Plan *p, const Window *win, int threads) {
     int64_t rows = divide_up(win->out[0], p->w->tile), bands = divide_up(divide_up(rows, p->band), threads) * threads;
@@ -97,7 +95,7 @@ static void replace(Graph *g, Node *n, const Window *w, const Plan *p, int threa
         pads[d] = w->before[d];
         pads[d + 2] = w->after[d];
     }
-    const Attr attr[] = {int_attr("tile", p->w->tile), int_attr("rows", band_for(p, w, threads)), int_attr("threads", threads),
+    const Attr attr[] = {edit_int("tile", p->w->tile), edit_int("rows", band_for(p, w, threads)), edit_int("threads", threads),
                          {.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = pads}};
     Value *bias = n->nin > 2 ? n->in[2] : NULL, *in[3] = {n->in[0], transformed_weights(n->in[1], p->w), bias};
     Node *by = edit_node_with(n, "mlcc", "WinogradConv", n, bias ? 3 : 2, in, 4, attr);

@@ -33,8 +33,8 @@ static Value *zero_of(Node *n, int i, const Value *x) { return quant_has(n, i) ?
 
 /* Sums along an axis, as int32. */
 static Value *sums(Node *n, Value *x, int64_t axis) {
-    const Attr to = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_I32)}, drop = {.name = "keepdims", .kind = ATTR_INT, .i = 0};
-    Value *in[] = {edit_node_with(n, "", "Cast", n, 1, &x, 1, &to)->out[0], NULL};
+    const Attr drop = edit_int("keepdims", 0);
+    Value *in[] = {edit_cast(n, n, x, DT_I32), NULL};
     in[1] = graph_const_ints(n->graph, graph_fresh_name(n->graph, "axis"), 1, 1, &axis);
     return edit_node_with(n, "", "ReduceSum", n, 2, in, 1, &drop)->out[0];
 }
@@ -52,8 +52,7 @@ static Value *product(Node *n, const Places *p) {
 /* Times the scales, rounded: as QLinearMatMul does it. */
 static Value *quantised(Node *n, Value *sum) {
     Graph *g = n->graph;
-    const Attr to = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(DT_F32)};
-    Value *in[] = {edit_node_with(n, "", "Cast", n, 1, &sum, 1, &to)->out[0], NULL, NULL};
+    Value *in[] = {edit_cast(n, n, sum, DT_F32), NULL, NULL};
     in[1] = graph_const_float(g, graph_fresh_name(g, "ratio"), quant_ratio_of(n, 1, 4, 6, 0));
     in[0] = edit_node(n, "Mul", n, 2, in)->out[0];
     in[1] = graph_const_float(g, graph_fresh_name(g, "one"), 1);
