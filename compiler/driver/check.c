@@ -74,6 +74,13 @@ static void print_interface(const char *what, int n, Value *const *values) {
     }
 }
 
+static void print_notes(const char *what, const NodeNotes *notes) {
+    for (int i = 0; i < notes->len; i++) {
+        const NodeNote *n = &notes->data[i];
+        printf("%-12s %s (%s): %s\n", i ? "" : what, n->node, n->op_type, n->text);
+    }
+}
+
 static void print_table(const Compilation *c, const Summary *s) {
     print_interface("inputs", c->graph->inputs.len, c->graph->inputs.data);
     print_interface("outputs", c->graph->outputs.len, c->graph->outputs.data);
@@ -92,14 +99,8 @@ static void print_table(const Compilation *c, const Summary *s) {
         printf(", %lld of them in elements of 8 bits", (long long)s->byte_weights);
     putchar('\n');
     printf("%-12s %lld bytes\n", "arena", (long long)s->arena);
-    for (int i = 0; i < c->graph->floats.len; i++) {
-        const FloatNote *f = &c->graph->floats.data[i];
-        printf("%-12s %s (%s): %s\n", i ? "" : "float", f->node, f->op_type, f->why);
-    }
-    for (int i = 0; i < c->graph->approximations.len; i++) {
-        const ApproximateNote *n = &c->graph->approximations.data[i];
-        printf("%-12s %s (%s): %s\n", i ? "" : "approximate", n->node, n->op_type, n->how);
-    }
+    print_notes("float", &c->graph->floats);
+    print_notes("approximate", &c->graph->approximations);
     puts("supported    yes");
 }
 
@@ -111,6 +112,18 @@ static cJSON *interface_json(int n, Value *const *values) {
         cJSON_AddStringToObject(item, "type", dtype_name(values[i]->dtype));
         for (int d = 0; d < values[i]->rank; d++)
             cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)values[i]->dim[d]));
+        cJSON_AddItemToArray(list, item);
+    }
+    return list;
+}
+
+static cJSON *notes_json(const NodeNotes *notes, const char *key) {
+    cJSON *list = cJSON_CreateArray();
+    for (int i = 0; i < notes->len; i++) {
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "node", notes->data[i].node);
+        cJSON_AddStringToObject(item, "operator", notes->data[i].op_type);
+        cJSON_AddStringToObject(item, key, notes->data[i].text);
         cJSON_AddItemToArray(list, item);
     }
     return list;
@@ -148,22 +161,8 @@ static void print_json(const Compilation *c, const Summary *s, const char *path)
         cJSON_AddNumberToObject(j, "arena_bytes", (double)s->arena);
         cJSON_AddNumberToObject(j, "kernels", s->kernels);
         cJSON_AddNumberToObject(j, "calls", s->calls);
-        cJSON *floats = cJSON_AddArrayToObject(j, "float");
-        for (int i = 0; i < c->graph->floats.len; i++) {
-            cJSON *item = cJSON_CreateObject();
-            cJSON_AddStringToObject(item, "node", c->graph->floats.data[i].node);
-            cJSON_AddStringToObject(item, "operator", c->graph->floats.data[i].op_type);
-            cJSON_AddStringToObject(item, "why", c->graph->floats.data[i].why);
-            cJSON_AddItemToArray(floats, item);
-        }
-        cJSON *approximations = cJSON_AddArrayToObject(j, "approximate");
-        for (int i = 0; i < c->graph->approximations.len; i++) {
-            cJSON *item = cJSON_CreateObject();
-            cJSON_AddStringToObject(item, "node", c->graph->approximations.data[i].node);
-            cJSON_AddStringToObject(item, "operator", c->graph->approximations.data[i].op_type);
-            cJSON_AddStringToObject(item, "how", c->graph->approximations.data[i].how);
-            cJSON_AddItemToArray(approximations, item);
-        }
+        cJSON_AddItemToObject(j, "float", notes_json(&c->graph->floats, "why"));
+        cJSON_AddItemToObject(j, "approximate", notes_json(&c->graph->approximations, "how"));
     }
     char *text = cJSON_Print(j);
     puts(text ? text : "{}");

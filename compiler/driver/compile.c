@@ -87,7 +87,7 @@ static const char *option_text(Arena *a, const Compilation *c, const Options *o)
 static const char *const *notes(Arena *a, const Graph *g) {
     const char **text = ARENA_ARRAY(a, const char *, g->approximations.len + 1);
     for (int i = 0; i < g->approximations.len; i++)
-        text[i] = arena_printf(a, "%s: %s", g->approximations.data[i].node, g->approximations.data[i].how);
+        text[i] = arena_printf(a, "%s: %s", g->approximations.data[i].node, g->approximations.data[i].text);
     return text;
 }
 

@@ -118,15 +118,12 @@ typedef struct Strips {
     VEC(StripStep) steps;
 } Strips;
 
-/* A node of a quantised model that computes with floating-point numbers, and why; for reports. */
-typedef struct FloatNote {
-    const char *node, *op_type, *why;
-} FloatNote;
+/* What reports say of a node. */
+typedef struct NodeNote {
+    const char *node, *op_type, *text;
+} NodeNote;
 
-/* A node whose results --math=fast makes less exact, and how; for reports. */
-typedef struct ApproximateNote {
-    const char *node, *op_type, *how;
-} ApproximateNote;
+typedef VEC(NodeNote) NodeNotes;
 
 struct Graph {
     Arena *arena;
@@ -140,8 +137,8 @@ struct Graph {
     StrMap names; /* of all values: name -> Value */
     int next_id, next_group;
     VEC(Strips *) strips;
-    VEC(FloatNote) floats;
-    VEC(ApproximateNote) approximations;
+    NodeNotes floats;         /* nodes of a quantised model that compute with floating-point numbers, and why */
+    NodeNotes approximations; /* nodes whose results --math=fast makes less exact, and how */
     int64_t arena_size; /* bytes, set by the memory plan */
     bool half_weights;  /* constants of 16-bit floating numbers stay so (passes/weights.c) */
     struct {            /* what folding may spend, and has (passes/fold.c) */

@@ -480,7 +480,7 @@ static void note_floats(Graph *g) {
             continue;
         bool product = edit_is(n, "Cast") && n->in[0]->dtype == DT_I32 && n->in[0]->kind == VALUE_NODE;
         const char *why = product ? "its products are of integers, but no QuantizeLinear takes its result" : why_float(n);
-        VEC_PUSH(g->arena, &g->floats, ((FloatNote){n->name, product ? n->in[0]->def->op_type : n->op_type, why}));
+        VEC_PUSH(g->arena, &g->floats, ((NodeNote){n->name, product ? n->in[0]->def->op_type : n->op_type, why}));
         last = n->name;
     }
 }

@@ -103,7 +103,7 @@ static void replace(Graph *g, Node *n, const Window *w, const Plan *p, int threa
         return;
     const char *how = arena_printf(g->arena, "Winograd F(%dx%d,3x3), bound on the rounding error %.0f times that of the direct sum",
                                    p->w->tile, p->w->tile, winograd_growth(p->w));
-    VEC_PUSH(g->arena, &g->approximations, ((ApproximateNote){n->name, "Conv", how}));
+    VEC_PUSH(g->arena, &g->approximations, ((NodeNote){n->name, "Conv", how}));
     node_remove(n);
 }
 
