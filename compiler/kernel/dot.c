@@ -167,7 +167,7 @@ static int64_t width_of(const Target *t, const DotLoop *d) {
 }
 
 /* Whether every call gives the operand a whole constant of the right form that nothing else reads. */
-static bool may_reorder(const KModule *m, const Target *t, const DotLoop *d) {
+static bool may_reorder(const KModule *m, const BufferUser *user, const Target *t, const DotLoop *d) {
     int w = d->load_w->mem.param->index;
     if (count_loads(d->kernel->body, d->load_w->mem.param) != 1)
         return false;
@@ -176,13 +176,9 @@ static bool may_reorder(const KModule *m, const Target *t, const DotLoop *d) {
         if (c->kernel != d->kernel)
             continue;
         const KBuffer *b = c->arg[w].buffer;
-        if (b->kind != KBUF_CONST || c->arg[w].offset || b->count % (d->depth * d->stride) || depth_axis(&b->data, d->depth, d->stride) < 0 ||
-            !suits(t, d, &b->data))
+        if (b->kind != KBUF_CONST || user[b->index].users != 1 || b->count % (d->depth * d->stride) ||
+            depth_axis(&b->data, d->depth, d->stride) < 0 || !suits(t, d, &b->data))
             return false;
-        for (int j = 0; j < m->calls.len; j++)
-            for (int k = 0; k < m->calls.data[j].kernel->params.len; k++)
-                if (m->calls.data[j].arg[k].buffer == b && (m->calls.data[j].kernel != d->kernel || k != w))
-                    return false;
     }
     return true;
 }
@@ -214,39 +210,46 @@ static KIndex new_address(Arena *a, const DotLoop *d, KIndex c) {
     return at;
 }
 
-static KValue *along(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
-    KIndex at = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), kx_var(b->arena, c));
+static KValue *along(KBuilder *b, const DotLoop *d, KIndex c, KValue *sum) {
+    KIndex at = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), c);
     KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, at, ALONG, 1), DT_I8);
-    KValue *w = kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, kx_var(b->arena, c)), ALONG, 1);
+    KValue *w = kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, c), ALONG, 1);
     if (d->flips)
         x = kb_binary(b, KOP_XOR, x, kb_splat(b, kb_int(b, DT_I8, INT8_MIN), ALONG));
     return kb_dot(b, KOP_DOT_SUM, x, w, sum);
 }
 
-static KValue *four_at_once(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
-    KIndex at = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), kx_var(b->arena, c));
-    KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, at, 4, 1), DT_I32);
-    KValue *w = kb_bitcast(b, kb_load_vector(b, d->load_w->mem.param, new_address(b->arena, d, kx_var(b->arena, c)), 4, 1), DT_I32);
+/* Iterations c to c + 3, whose w lies at `at`. */
+static KValue *four_at_once(KBuilder *b, const DotLoop *d, KIndex c, KIndex at, KValue *sum) {
+    KIndex from = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), c);
+    KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, from, 4, 1), DT_I32);
+    KValue *w = kb_bitcast(b, kb_load_vector(b, d->load_w->mem.param, at, 4, 1), DT_I32);
     if (d->flips)
         x = kb_binary(b, KOP_XOR, x, kb_int(b, DT_I32, (int32_t)0x80808080));
     return kb_dot(b, d->op, x, w, sum);
 }
 
-static KValue *one_after_another(KBuilder *b, const DotLoop *d, KValue *c, KValue *sum) {
+static KValue *one_after_another(KBuilder *b, const DotLoop *d, KIndex c, KValue *sum) {
     for (int j = 0; j < d->width; j++) {
         KMap m = kmap_new(d->kernel);
-        KIndex here = kx_add_const(b->arena, kx_var(b->arena, c), j);
-        kmap_set(&m, kb_iv(d->loop), kx_value(b, here));
+        kmap_set(&m, kb_iv(d->loop), kx_value(b, kx_add_const(b->arena, c, j)));
         kmap_set(&m, kb_carried(d->loop, 0), sum);
         for (const KInstr *i = d->loop->block[0]->first; i->op != KOP_YIELD; i = i->next) {
             if (i == d->load_w)
-                kmap_set(&m, i->result[0], kb_load(b, i->mem.param, kx_add_const(b->arena, new_address(b->arena, d, kx_var(b->arena, c)), j)));
+                kmap_set(&m, i->result[0], kb_load(b, i->mem.param, kx_add_const(b->arena, new_address(b->arena, d, c), j)));
             else
                 kernel_clone(b, &m, i);
         }
         sum = kmap_get(&m, d->fma->result[0]);
     }
     return sum;
+}
+
+static void replace_loop(const DotLoop *d, KValue *by) {
+    KMap m = kmap_new(d->kernel);
+    kmap_set(&m, d->loop->result[0], by);
+    kernel_replace_uses(d->kernel, d->kernel->body, &m);
+    kernel_unlink(d->loop);
 }
 
 static void rewrite(const DotLoop *d, bool plain) {
@@ -258,42 +261,32 @@ static void rewrite(const DotLoop *d, bool plain) {
     KInstr *old = d->loop;
     KBuilder b = kb_before(d->kernel, old);
     KInstr *loop = kb_for(&b, KLOOP_REDUCE, kb_iv(old)->name, old->arg[0], old->arg[1], d->width, 1, old->arg + 2);
-    KValue *c = kb_iv(loop), *sum = kb_carried(loop, 0);
+    KValue *sum = kb_carried(loop, 0);
+    KIndex c = kx_var(a, kb_iv(loop));
     if (plain)
         sum = one_after_another(&b, d, c, sum);
     else
-        sum = d->width == ALONG ? along(&b, d, c, sum) : four_at_once(&b, d, c, sum);
+        sum = d->width == ALONG ? along(&b, d, c, sum) : four_at_once(&b, d, c, new_address(a, d, c), sum);
     kb_end_for(&b, loop, &sum);
-    KMap m = kmap_new(d->kernel);
-    kmap_set(&m, old->result[0], kb_result(loop, 0));
-    kernel_replace_uses(d->kernel, d->kernel->body, &m);
-    kernel_unlink(old);
+    replace_loop(d, kb_result(loop, 0));
 }
 
 /* The loop was one product of words. */
 static void rewrite_words(const DotLoop *d) {
-    KInstr *old = d->loop;
-    KBuilder b = kb_before(d->kernel, old);
-    KIndex at = kx_substitute(b.arena, d->load_w->mem.at, kb_iv(old), kx_const(b.arena, 0));
-    KIndex from = kx_substitute(b.arena, d->load_x->mem.at, kb_iv(old), kx_const(b.arena, 0));
-    KValue *x = kb_bitcast(&b, kb_load_vector(&b, d->load_x->mem.param, from, 4, 1), DT_I32);
-    KValue *w = kb_bitcast(&b, kb_load_vector(&b, d->load_w->mem.param, at, 4, 1), DT_I32);
-    if (d->flips)
-        x = kb_binary(&b, KOP_XOR, x, kb_int(&b, DT_I32, (int32_t)0x80808080));
-    KMap m = kmap_new(d->kernel);
-    kmap_set(&m, old->result[0], kb_dot(&b, d->op, x, w, old->arg[2]));
-    kernel_replace_uses(d->kernel, d->kernel->body, &m);
-    kernel_unlink(old);
+    KBuilder b = kb_before(d->kernel, d->loop);
+    KIndex zero = kx_const(b.arena, 0), at = kx_substitute(b.arena, d->load_w->mem.at, kb_iv(d->loop), zero);
+    replace_loop(d, four_at_once(&b, d, zero, at, d->loop->arg[2]));
 }
 
 void schedule_module_dots(KModule *m, const Target *t, bool plain) {
+    const BufferUser *user = schedule_buffer_users(m);
     DotLoops all = {0};
     for (int i = 0; t->dot && i < m->kernels.len; i++)
         collect(m->arena, m->kernels.data[i], m->kernels.data[i]->body, &all);
     for (int i = 0; i < all.len; i++) {
         if (all.data[i].words && !plain && suits(t, &all.data[i], NULL))
             rewrite_words(&all.data[i]);
-        if (all.data[i].words || !may_reorder(m, t, &all.data[i]))
+        if (all.data[i].words || !may_reorder(m, user, t, &all.data[i]))
             continue;
         all.data[i].width = width_of(t, &all.data[i]);
         all.data[i].rows = (t->dot & DOT_ROWS) != 0;

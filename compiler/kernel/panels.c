@@ -6,6 +6,7 @@
 
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
+#include "kernel/transform.h"
 
 /* A constant that lies in the first cache anyway gains nothing. */
 static const int cache_share = 2;
@@ -152,30 +153,23 @@ static void cut_data(KData *d, int64_t row, int64_t panel) {
         d->panel /= d->dim[axis];
 }
 
-/* By buffer: the one parameter that has it in all calls; where there are several, or at other places than its start,
- * users is more than 1. */
-typedef struct User {
-    KKernel *kernel;
-    int param, users;
-} User;
-
-static User *users_of_constants(const KModule *m) {
-    User *user = ARENA_ARRAY(m->arena, User, m->buffers.len);
+BufferUser *schedule_buffer_users(const KModule *m) {
+    BufferUser *user = ARENA_ARRAY(m->arena, BufferUser, m->buffers.len);
     for (int c = 0; c < m->calls.len; c++) {
         const KCall *call = &m->calls.data[c];
         for (int i = 0; i < call->kernel->params.len; i++) {
-            User *u = &user[call->arg[i].buffer->index];
+            BufferUser *u = &user[call->arg[i].buffer->index];
             if (call->arg[i].offset || (u->users && (u->kernel != call->kernel || u->param != i)))
                 u->users = 2;
             else
-                *u = (User){call->kernel, i, u->users ? u->users : 1};
+                *u = (BufferUser){call->kernel, i, u->users ? u->users : 1};
         }
     }
     return user;
 }
 
 /* All calls give the parameter a whole constant of its own, large enough. */
-static bool is_operand(const KModule *m, const User *user, const KKernel *k, int param, int64_t large) {
+static bool is_operand(const KModule *m, const BufferUser *user, const KKernel *k, int param, int64_t large) {
     const KParam *p = k->params.data[param];
     int calls = 0;
     for (int c = 0; c < m->calls.len; c++) {
@@ -245,7 +239,7 @@ static bool choose(Arena *a, Operand *o, Loads *loads) {
 }
 
 void schedule_module_panels(KModule *m, const Target *t) {
-    const User *user = users_of_constants(m);
+    const BufferUser *user = schedule_buffer_users(m);
     for (int i = 0; t->l1 && target_lanes(t) > 1 && i < m->kernels.len; i++) {
         KKernel *k = m->kernels.data[i];
         for (int p = 0; p < k->params.len; p++) {
@@ -314,7 +308,7 @@ static void follow(KModule *m, Operand *o) {
 }
 
 void schedule_module_panels_as(KModule *m, const KModule *like) {
-    const User *user = users_of_constants(m);
+    const BufferUser *user = schedule_buffer_users(m);
     for (int i = 0; i < m->buffers.len; i++) {
         KBuffer *b = m->buffers.data[i];
         const KData *d = &like->buffers.data[i]->data;
