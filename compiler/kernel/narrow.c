@@ -19,6 +19,7 @@ typedef struct Narrowing {
     const KModule *m;
     KKernel *k;
     int *uses; /* by value id */
+    KMap sums; /* what stands for the sums of the products that are done */
 } Narrowing;
 
 static const KInstr *bytes_behind(const KValue *v) {
@@ -78,29 +79,20 @@ static KValue *product_of(KBuilder *b, const Product *p) {
     return kb_binary(b, KOP_MUL, x, w);
 }
 
-static void replace_uses(KBlock *block, const KValue *old, KValue *by) {
-    for (KInstr *i = block->first; i; i = i->next) {
-        for (int k = 0; k < i->nargs; k++)
-            if (i->arg[k] == old)
-                i->arg[k] = by;
-        for (int k = 0; k < 2; k++)
-            if (i->block[k])
-                replace_uses(i->block[k], old, by);
-    }
-}
+static KValue *sum_before(const Narrowing *n, const Product *p) { return kmap_get(&n->sums, p->fma->arg[2]); }
 
-static void replace(Product *p, KValue *by) {
-    replace_uses(p->fma->parent, p->fma->result[0], by);
+static void replace(Narrowing *n, Product *p, KValue *by) {
+    kmap_set(&n->sums, p->fma->result[0], by);
     kernel_unlink(p->fma);
     p->used = true;
 }
 
 /* a and its neighbour b, then what follows both, where two products fit 16 bits. New instructions stand before a: sums that
  * come later are not needed for that, since b's own was there before b's first product. */
-static void narrow(const Narrowing *n, Products *all, Product *a, Product *b) {
+static void narrow(Narrowing *n, Products *all, Product *a, Product *b) {
     KBuilder at = kb_before(n->k, a->fma);
     int lanes = a->fma->result[0]->type.lanes;
-    KValue *acc[2] = {a->fma->arg[2], b->fma->arg[2]}, *sum = product_of(&at, a);
+    KValue *acc[2] = {sum_before(n, a), sum_before(n, b)}, *sum = product_of(&at, a);
     Product *last[2] = {a, b}, *c = NULL, *d = NULL;
     if (a->x->mem.param->dtype == DT_I8 && lacks_least(n, a->w->mem.param)) {
         c = next_of(n, all, a);
@@ -115,9 +107,9 @@ static void narrow(const Narrowing *n, Products *all, Product *a, Product *b) {
         acc[i] = kb_binary(&at, KOP_ADD, acc[i], kb_cast(&at, kb_extract(&at, sum, i * lanes, lanes), DT_I32));
     for (int i = 0; i < 2; i++) {
         Product *first = i ? b : a;
-        replace(last[i], acc[i]);
+        replace(n, last[i], acc[i]);
         if (first != last[i])
-            replace(first, acc[i]); /* nobody else uses it */
+            replace(n, first, acc[i]); /* nobody else uses it */
     }
 }
 
@@ -129,16 +121,16 @@ static bool precedes(const KValue *v, const Products *all, const Product *a) {
 }
 
 /* Products with nothing between them that stores or loops, in order. */
-static void narrow_run(const Narrowing *n, Products *all) {
+static void narrow_run(Narrowing *n, Products *all) {
     for (int i = 0; i < all->len; i++) {
         Product *a = &all->data[i], *b = a->used ? NULL : neighbour(n, all, a);
-        if (b && precedes(b->fma->arg[2], all, a))
+        if (b && precedes(sum_before(n, b), all, a))
             narrow(n, all, a, b);
     }
     all->len = 0;
 }
 
-static void narrow_block(const Narrowing *n, KBlock *block) {
+static void narrow_block(Narrowing *n, KBlock *block) {
     Products run = {0};
     for (KInstr *i = block->first, *next; i; i = next) {
         Product p;
@@ -168,9 +160,10 @@ static void count_uses(const KBlock *b, int *uses) {
 void schedule_module_narrow(KModule *m, const Target *t) {
     for (int i = 0; t->vector_bits && t->widening && i < m->kernels.len; i++) {
         KKernel *k = m->kernels.data[i];
-        Narrowing n = {m, k, ARENA_ARRAY(m->arena, int, k->next_id)};
+        Narrowing n = {m, k, ARENA_ARRAY(m->arena, int, k->next_id), kmap_new(k)};
         count_uses(k->body, n.uses);
         narrow_block(&n, k->body);
+        kernel_replace_uses(k, k->body, &n.sums);
         kernel_simplify(k);
     }
 }
