@@ -64,36 +64,38 @@ static int64_t row_length(Arena *a, const KInstr *load) {
 typedef struct Place {
     KIndex row, column; /* the row in rows */
     int64_t lo, hi;     /* of the column, lanes included */
+    bool in_row;        /* it stays within the row, and its elements lie side by side */
     KInstr *loop;       /* the PARALLEL loop whose variable makes the longest steps in the row; NULL: none */
     int64_t coef;       /* of that variable in the column */
 } Place;
 
-static bool find_place(Arena *a, const Operand *o, const KInstr *load, Place *p) {
+static Place find_place(Arena *a, const Operand *o, const KInstr *load) {
     KIndex at = load->mem.at;
     int64_t up = floor_div(at->base, o->row);
-    *p = (Place){.row = kx_const(a, up), .column = kx_const(a, at->base - up * o->row)};
+    Place p = {.row = kx_const(a, up), .column = kx_const(a, at->base - up * o->row)};
     for (int k = 0; k < at->n; k++) {
         KIndex var = kx_var(a, at->term[k].var);
         int64_t coef = at->term[k].coef;
         if (coef % o->row == 0)
-            p->row = kx_add(a, p->row, kx_scale(a, var, coef / o->row));
+            p.row = kx_add(a, p.row, kx_scale(a, var, coef / o->row));
         else
-            p->column = kx_add(a, p->column, kx_scale(a, var, coef));
+            p.column = kx_add(a, p.column, kx_scale(a, var, coef));
     }
     int lanes = load->result[0]->type.lanes;
-    if ((lanes > 1 && load->mem.lane_stride != 1) || !kx_range(p->column, &p->lo, &p->hi))
-        return false;
-    p->hi += lanes - 1;
-    for (int k = 0; k < p->column->n; k++) {
-        const KTerm *t = &p->column->term[k];
+    if ((lanes > 1 && load->mem.lane_stride != 1) || !kx_range(p.column, &p.lo, &p.hi))
+        return p;
+    p.hi += lanes - 1;
+    for (int k = 0; k < p.column->n; k++) {
+        const KTerm *t = &p.column->term[k];
         KInstr *loop = t->var->def ? NULL : t->var->block->parent;
         if (loop && loop->op == KOP_FOR && loop->loop == KLOOP_PARALLEL && kb_iv(loop) == t->var && t->coef > 0 &&
-            loop->step * t->coef >= (p->loop ? p->loop->step * p->coef : 1)) {
-            p->loop = loop;
-            p->coef = t->coef;
+            loop->step * t->coef >= (p.loop ? p.loop->step * p.coef : 1)) {
+            p.loop = loop;
+            p.coef = t->coef;
         }
     }
-    return p->lo >= 0 && p->hi < o->row;
+    p.in_row = p.lo >= 0 && p.hi < o->row;
+    return p;
 }
 
 /* --- the address in panels --- */
@@ -114,9 +116,9 @@ static KIndex in_panel(Arena *a, const Operand *o, const Place *p, KIndex first,
 
 /* NULL where no affine expression says it. */
 static KIndex panel_address(Arena *a, const Operand *o, const KInstr *load) {
-    Place p;
+    const Place p = find_place(a, o, load);
     int64_t first, width, lo, hi, trips, from, to;
-    if (!find_place(a, o, load, &p))
+    if (!p.in_row)
         return NULL;
     if (panel_of(o, p.lo, p.hi, &first, &width))
         return in_panel(a, o, &p, kx_const(a, first), width);
@@ -207,10 +209,10 @@ static bool all_fit(Arena *a, const Operand *o, const Loads *loads) {
 static bool choose_panel(Arena *a, Operand *o, const Loads *loads) {
     int64_t below = o->row;
     for (;;) {
-        Place p;
         o->panel = 0;
         for (int i = 0; i < loads->len; i++) {
-            if (!find_place(a, o, loads->data[i], &p))
+            const Place p = find_place(a, o, loads->data[i]);
+            if (!p.in_row)
                 return false;
             int64_t step = p.loop ? p.loop->step * p.coef : 0;
             if (step < below && step > o->panel)
@@ -262,11 +264,11 @@ void schedule_module_panels(KModule *m, const Target *t) {
 /* One more of the loops over columns is split into panels; false where none is left. */
 static bool split_columns(Arena *a, const Operand *o, const Loads *loads) {
     for (int i = 0; i < loads->len; i++) {
-        Place p;
+        const Place p = find_place(a, o, loads->data[i]);
         int64_t lo, hi, trips;
         KInstr *outer, *inner, *rest;
-        if (panel_address(a, o, loads->data[i]) || !find_place(a, o, loads->data[i], &p) || !p.loop || p.loop->step != 1 ||
-            o->panel % p.coef || !kloop_bounds(p.loop, &lo, &hi, &trips) || trips * p.coef <= o->panel)
+        if (panel_address(a, o, loads->data[i]) || !p.in_row || !p.loop || p.loop->step != 1 || o->panel % p.coef ||
+            !kloop_bounds(p.loop, &lo, &hi, &trips) || trips * p.coef <= o->panel)
             continue;
         if (schedule_split(o->kernel, p.loop, o->panel / p.coef, &outer, &inner, &rest))
             return true;
@@ -275,12 +277,14 @@ static bool split_columns(Arena *a, const Operand *o, const Loads *loads) {
 }
 
 /* The address for any column. */
-static KIndex computed_address(KBuilder *b, const Operand *o, const Place *p) {
+static KIndex computed_address(KBuilder *b, const Operand *o, const KInstr *load) {
     Arena *a = b->arena;
-    KIndex first = kx_scale(a, kx_div(b, p->column, o->panel), o->panel);
-    KValue *full = kx_value(b, in_panel(a, o, p, first, o->panel));
-    KValue *last = kx_value(b, in_panel(a, o, p, kx_const(a, cut_end(o)), o->row - cut_end(o)));
-    KValue *column = kx_value(b, p->column), *end = kb_int(b, DT_INDEX, cut_end(o));
+    const Place p = find_place(a, o, load);
+    assert(p.in_row);
+    KIndex first = kx_scale(a, kx_div(b, p.column, o->panel), o->panel);
+    KValue *full = kx_value(b, in_panel(a, o, &p, first, o->panel));
+    KValue *last = kx_value(b, in_panel(a, o, &p, kx_const(a, cut_end(o)), o->row - cut_end(o)));
+    KValue *column = kx_value(b, p.column), *end = kb_int(b, DT_INDEX, cut_end(o));
     KValue *is_last = kb_binary(b, KOP_GE, column, end);
     return kx_var(a, kb_select(b, is_last, last, full));
 }
@@ -294,16 +298,9 @@ static void follow(KModule *m, Operand *o) {
     } while (split_columns(a, o, &loads));
     for (int i = 0; i < loads.len; i++) {
         KInstr *load = loads.data[i];
+        KBuilder b = kb_before(o->kernel, load);
         KIndex at = panel_address(a, o, load);
-        if (!at) {
-            Place p;
-            KBuilder b = kb_before(o->kernel, load);
-            bool whole = find_place(a, o, load, &p);
-            assert(whole);
-            (void)whole;
-            at = computed_address(&b, o, &p);
-        }
-        load->mem.at = at;
+        load->mem.at = at ? at : computed_address(&b, o, load);
     }
 }
 
