@@ -7,6 +7,7 @@
 #include "frontend/frontend.h"
 #include "frontend/onnx.pb-c.h"
 #include "ops/op.h"
+#include "support/ints.h"
 
 enum { EXPORT_IR = 10, OLDEST_OPSET = 13 };
 
@@ -25,7 +26,7 @@ static char *text(const char *s) { return (char *)(uintptr_t)s; }
 static void *packed(Arena *a, const Value *v, size_t *size) {
     int bits = dtype_width(v->dtype), each = 8 / bits;
     int64_t n = value_count(v);
-    *size = (size_t)((n + each - 1) / each);
+    *size = (size_t)divide_up(n, each);
     uint8_t *bytes = arena_alloc(a, *size + 1);
     for (int64_t i = 0; i < n; i++) {
         unsigned x = (unsigned)((const uint8_t *)v->data.bytes)[i] & ((1u << bits) - 1);

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "kernel/kernel.h"
+#include "support/ints.h"
 
 static KAffine *affine_new(Arena *a, int terms) {
     return arena_alloc(a, sizeof(KAffine) + (size_t)terms * sizeof(KTerm));
@@ -103,13 +104,11 @@ KValue *kx_value(KBuilder *b, KIndex x) {
     return i->result[0];
 }
 
-static int64_t floor_div(int64_t x, int64_t c) { return x / c - (x % c < 0); }
-
 /* x = c * quotient + rest where every coefficient of the quotient is whole; true when the rest is known to stay
  * within 0 .. c-1, so that it vanishes in the division. */
 static bool split_by(Arena *a, KIndex x, int64_t c, KIndex *quotient, KIndex *rest) {
     KAffine *q = affine_new(a, x->n), *r = affine_new(a, x->n);
-    q->base = floor_div(x->base, c);
+    q->base = divide_down(x->base, c);
     r->base = x->base - q->base * c;
     for (int i = 0; i < x->n; i++) {
         KTerm t = x->term[i];
@@ -259,7 +258,7 @@ bool kernel_value_range(const KValue *v, int64_t *lo, int64_t *hi) {
         if (v->type.dtype != DT_INDEX || !kernel_value_range(i->arg[0], &a[0], &a[1]) ||
             !kernel_value_range(i->arg[1], &c[0], &c[1]) || c[0] != c[1] || c[0] <= 0)
             break;
-        *lo = floor_div(a[0], c[0]), *hi = floor_div(a[1], c[0]);
+        *lo = divide_down(a[0], c[0]), *hi = divide_down(a[1], c[0]);
         return true;
     case KOP_REM:
         if (v->type.dtype != DT_INDEX || !kernel_value_range(i->arg[1], &c[0], &c[1]) || c[0] != c[1] || c[0] <= 0)

@@ -7,6 +7,7 @@
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
 #include "kernel/transform.h"
+#include "support/ints.h"
 
 /* A constant that lies in the first cache anyway gains nothing. */
 static const int cache_share = 2;
@@ -34,8 +35,6 @@ static bool collect_loads(Arena *a, const KBlock *b, const KParam *p, Loads *all
 }
 
 /* --- rows and columns in an address --- */
-
-static int64_t floor_div(int64_t x, int64_t y) { return x / y - (x % y < 0); }
 
 /* The smallest step of the address that lies beyond all that the smaller ones reach; 0 where there is none. */
 static int64_t row_length(Arena *a, const KInstr *load) {
@@ -71,7 +70,7 @@ typedef struct Place {
 
 static Place find_place(Arena *a, const Operand *o, const KInstr *load) {
     KIndex at = load->mem.at;
-    int64_t up = floor_div(at->base, o->row);
+    int64_t up = divide_down(at->base, o->row);
     Place p = {.row = kx_const(a, up), .column = kx_const(a, at->base - up * o->row)};
     for (int k = 0; k < at->n; k++) {
         KIndex var = kx_var(a, at->term[k].var);
@@ -104,7 +103,7 @@ static int64_t cut_end(const Operand *o) { return o->row - o->row % o->panel; }
 
 /* Columns from..to lie in one panel: its first column and width. */
 static bool panel_of(const Operand *o, int64_t from, int64_t to, int64_t *first, int64_t *width) {
-    *first = floor_div(from, o->panel) * o->panel;
+    *first = divide_down(from, o->panel) * o->panel;
     *width = *first < cut_end(o) ? o->panel : o->row - *first;
     return to < *first + *width;
 }

@@ -4,6 +4,8 @@
 
 #include <assert.h>
 
+#include "support/ints.h"
+
 KMap kmap_new(KKernel *k) { return (KMap){ARENA_ARRAY(k->module->arena, KValue *, k->next_id), k->next_id}; }
 
 KValue *kmap_get(const KMap *m, KValue *v) { return v->id < m->n && m->to[v->id] ? m->to[v->id] : v; }
@@ -46,7 +48,7 @@ bool kloop_bounds(const KInstr *loop, int64_t *lo, int64_t *hi, int64_t *trips) 
     *lo = l->imm.i;
     *hi = h->imm.i;
     if (trips)
-        *trips = *hi > *lo ? (*hi - *lo + loop->step - 1) / loop->step : 0;
+        *trips = *hi > *lo ? divide_up(*hi - *lo, loop->step) : 0;
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernel/transform.h"
+#include "support/ints.h"
 
 enum {
     DEEPEST = 16,
@@ -455,8 +456,8 @@ static void tile_nest(Schedule *s, Nest *nest, int v) {
     while (trips > 0) {
         while (lanes > trips)
             lanes /= 2;
-        int64_t vectors = trips / lanes, blocks = (vectors + most.vectors - 1) / most.vectors;
-        Tile t = {(int)((vectors + blocks - 1) / blocks), most.rows};
+        int64_t vectors = trips / lanes, blocks = divide_up(vectors, most.vectors);
+        Tile t = {(int)divide_up(vectors, blocks), most.rows};
         if (t.vectors < most.vectors && most.rows > 1 && !s->choice.rows)
             t.rows = most.rows * most.vectors / t.vectors > 12 ? 12 : most.rows * most.vectors / t.vectors;
         int64_t covered = vectors / t.vectors * t.vectors;

@@ -9,6 +9,7 @@
 #include "ops/op.h"
 #include "ops/rules.h"
 #include "ops/softmax.h"
+#include "support/ints.h"
 
 enum { LONGEST_CHAIN = 16, ROW_ALIGN = 16 /* elements */, MOST_THREADS = 1 << 10 };
 
@@ -83,7 +84,7 @@ typedef struct Attention {
     KIndex idx[GRAPH_MAX_RANK]; /* batch axes are set */
 } Attention;
 
-static int64_t round_up(int64_t x) { return (x + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN; }
+static int64_t padded(int64_t row) { return round_up(row, ROW_ALIGN); }
 
 static bool read_attention(const Node *n, Attention *a) {
     const Value *x = n->in[0], *y = n->out[0];
@@ -97,7 +98,7 @@ static bool read_attention(const Node *n, Attention *a) {
     a->block = attr_int(n, "keys", a->keys);
     a->threads = attr_int(n, "threads", 1);
     a->pieces = attr_int(n, "pieces", 1);
-    a->stride = a->block < ROW_ALIGN ? a->block : round_up(a->block);
+    a->stride = a->block < ROW_ALIGN ? a->block : padded(a->block);
     return a->rows >= 1 && a->rows <= a->queries && a->block >= 1 && a->block <= a->keys && a->threads >= 1 &&
            a->threads <= MOST_THREADS && a->pieces >= 1 && a->pieces <= MOST_THREADS;
 }
@@ -164,7 +165,7 @@ static void close_plane(Lower *l, const Plane *p) {
 static void pack_keys(Attention *a) {
     Lower *l = a->l;
     const Value *k = a->packed->in[1];
-    int64_t features = k->dim[k->rank - 2], stride = round_up(a->keys), strides[GRAPH_MAX_RANK] = {0};
+    int64_t features = k->dim[k->rank - 2], stride = padded(a->keys), strides[GRAPH_MAX_RANK] = {0};
     KIndex at[GRAPH_MAX_RANK];
     Plane p = open_plane(l, "f", features, "j", a->keys);
     for (int d = 0; d < k->rank - 2; d++)
@@ -353,7 +354,7 @@ LOWER(lower_fused_attention) {
     a.scores = scratch(&a, a.rows * a.stride);
     a.factor = scratch(&a, a.rows);
     if (a.packed)
-        a.keys_copy = scratch(&a, a.packed->in[1]->dim[a.packed->in[1]->rank - 2] * round_up(a.keys));
+        a.keys_copy = scratch(&a, a.packed->in[1]->dim[a.packed->in[1]->rank - 2] * padded(a.keys));
     if (a.block < a.keys) {
         a.most = scratch(&a, a.rows);
         a.sum = scratch(&a, a.rows);

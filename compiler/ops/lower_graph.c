@@ -6,6 +6,7 @@
 
 #include "ops/lower_state.h"
 #include "support/ident.h"
+#include "support/ints.h"
 
 typedef struct Assembly {
     const Graph *graph;
@@ -320,8 +321,6 @@ static void call_strips(Assembly *as, const Strips *s, const KCall *whole) {
         VEC_PUSH(as->arena, &as->module->calls, c);
     }
 }
-
-static int64_t round_up(int64_t x, int64_t to) { return (x + to - 1) / to * to; }
 
 static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
 

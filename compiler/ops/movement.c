@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ops/rules.h"
+#include "support/ints.h"
 
 /* --- Reshape and its kin: the same elements in the same order --- */
 
@@ -181,20 +182,18 @@ typedef struct SliceAxis {
     int64_t start, step, count;
 } SliceAxis;
 
-static int64_t clamp(int64_t x, int64_t lo, int64_t hi) { return x < lo ? lo : x > hi ? hi : x; }
-
 static SliceAxis slice_axis(int64_t start, int64_t end, int64_t step, int64_t size) {
     if (start < 0)
         start = start < -size ? -1 : start + size;
     if (end < 0)
         end = end < -size ? -1 : end + size;
     if (step > 0) {
-        start = clamp(start, 0, size);
-        end = clamp(end, 0, size);
+        start = clamp_int(start, 0, size);
+        end = clamp_int(end, 0, size);
         return (SliceAxis){start, step, end > start ? (end - start - 1) / step + 1 : 0};
     }
-    start = clamp(start, size ? -1 : 0, size - 1);
-    end = clamp(end, -1, size - 1);
+    start = clamp_int(start, size ? -1 : 0, size - 1);
+    end = clamp_int(end, -1, size - 1);
     return (SliceAxis){start, step, start > end && step ? (start - end - 1) / -(step < -INT32_MAX ? -INT32_MAX : step) + 1 : 0};
 }
 
@@ -289,9 +288,9 @@ static bool split_sizes(const Node *n, int *axis, int64_t *size) {
     int64_t parts = attr_int(n, "num_outputs", n->nout);
     if (parts != n->nout)
         return infer_error(n, "attribute \"num_outputs\" is %lld; the node has %d outputs", (long long)parts, n->nout);
-    int64_t each = (whole + parts - 1) / parts;
+    int64_t each = divide_up(whole, parts);
     for (int i = 0; i < n->nout; i++) {
-        size[i] = clamp(whole - sum, 0, each);
+        size[i] = clamp_int(whole - sum, 0, each);
         sum += size[i];
     }
     return true;

@@ -2,6 +2,7 @@
 /* QuantizeLinear and DequantizeLinear: one scale a tensor, an axis, or a block of an axis. */
 #include "ops/quant.h"
 #include "ops/rules.h"
+#include "support/ints.h"
 
 static bool infer_scale(const Node *n) {
     const Value *x = n->in[0], *s = n->in[1];
@@ -22,7 +23,7 @@ static bool infer_scale(const Node *n) {
     if (s->rank != x->rank)
         return infer_error(n, "scale and input differ in rank");
     for (int d = 0; d < x->rank; d++)
-        if (s->dim[d] != (d == axis ? (x->dim[d] + block - 1) / block : x->dim[d]))
+        if (s->dim[d] != (d == axis ? divide_up(x->dim[d], block) : x->dim[d]))
             return infer_error(n, "axis %d of the scale does not fit blocks of %lld", d, (long long)block);
     return true;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ops/rules.h"
+#include "support/ints.h"
 
 /* Inputs. */
 enum { IN_X, IN_ROI, IN_SCALES, IN_SIZES };
@@ -276,8 +277,6 @@ static void drop_outside(const Axis *a, int64_t start, int64_t n, double *w) {
         w[i] /= sum;
 }
 
-static int64_t clamp(int64_t x, int64_t lo, int64_t hi) { return x < lo ? lo : x > hi ? hi : x; }
-
 /* Where every output position is one input element, there are no weights. */
 static void drop_weights(Axis *a) {
     for (int64_t o = 0; o < a->out; o++) {
@@ -317,7 +316,7 @@ static void plan_axis(Arena *arena, const Resize *r, Axis *a) {
         x = fmin(fmax(x, -0x1p40), 0x1p40);
         if (r->mode == NEAREST) {
             a->start[o] = (int64_t)rounded(r->rounding, x);
-            a->first[o] = clamp(a->start[o], 0, a->in - 1);
+            a->first[o] = clamp_int(a->start[o], 0, a->in - 1);
             continue;
         }
         double below = floor(x), ratio = x - below;
@@ -326,9 +325,9 @@ static void plan_axis(Arena *arena, const Resize *r, Axis *a) {
         if (r->exclude_outside)
             drop_outside(a, start, n, w);
         a->start[o] = start;
-        a->first[o] = clamp(start, 0, a->in - a->taps);
+        a->first[o] = clamp_int(start, 0, a->in - a->taps);
         for (int64_t i = 0; i < n; i++)
-            a->weight[o * a->taps + clamp(start + i, 0, a->in - 1) - a->first[o]] += w[i];
+            a->weight[o * a->taps + clamp_int(start + i, 0, a->in - 1) - a->first[o]] += w[i];
     }
     if (a->weight)
         drop_weights(a);

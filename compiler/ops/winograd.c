@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "ops/rules.h"
+#include "support/ints.h"
 
 enum { MOST_BAND = 1 << 16, MOST_THREADS = 1 << 10 };
 
@@ -68,7 +69,7 @@ static bool read_shape(const Node *n, Shape *s) {
         if (s->in[d] < s->w->side || s->in[d] > INT32_MAX)
             return infer_error(n, "the image is smaller than a tile");
         s->out[d] = s->in[d] + pads[d] + pads[d + 2] - 2;
-        s->tiles[d] = (s->out[d] + s->w->tile - 1) / s->w->tile;
+        s->tiles[d] = divide_up(s->out[d], s->w->tile);
     }
     return true;
 }

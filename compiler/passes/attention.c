@@ -7,6 +7,7 @@
 #include "ops/op.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
+#include "support/ints.h"
 
 enum {
     FEWEST_ROWS = 12, MOST_ROWS = 96, /* of a block: tiles of registers need some … */
@@ -79,8 +80,6 @@ typedef struct Plan {
     int64_t rows, keys, pieces;
     bool pack;
 } Plan;
-
-static int64_t divide_up(int64_t x, int64_t by) { return (x + by - 1) / by; }
 
 static int64_t least(int64_t x, int64_t y) { return x < y ? x : y; }
 

@@ -8,6 +8,7 @@
 
 #include "passes/quantize_edit.h"
 #include "passes/quantize_weights.h"
+#include "support/ints.h"
 
 enum { TRIALS = 24 };
 static const double damping = 0.01; /* of the mean of the diagonal */
@@ -116,7 +117,7 @@ static void round_making_up(const Rounding *r, const float *w, const float *scal
 }
 
 void quantize_round(Arena *a, const Rounding *r, const float *w, int8_t *x, float *scale) {
-    int64_t n = r->depth, blocks = (n + r->block - 1) / r->block;
+    int64_t n = r->depth, blocks = divide_up(n, r->block);
     bool making_up = r->stats && r->stats->gram;
     float *importance = making_up ? ARENA_ARRAY(a, float, n) : NULL, *owed = ARENA_ARRAY(a, float, n);
     for (int64_t k = 0; making_up && k < n; k++)

@@ -6,6 +6,7 @@
 #include "passes/edit.h"
 #include "passes/quantize_edit.h"
 #include "passes/quantize_weights.h"
+#include "support/ints.h"
 
 enum { SMALLEST_CONSTANT = 64 };
 
@@ -70,7 +71,7 @@ static void round_matrix(Node *n, int i, int axis, const QuantizeRecipe *r) {
     const Value *w = n->in[i];
     Rounding how = {.outputs = w->dim[axis], .depth = w->dim[1 - axis], .block = r->block, .bits = dtype_width(r->weights)};
     how.stats = i && r->stats ? strmap_get(r->stats, n->in[0]->name) : NULL;
-    int64_t blocks = (how.depth + how.block - 1) / how.block, outputs = how.outputs, depth = how.depth;
+    int64_t blocks = divide_up(how.depth, how.block), outputs = how.outputs, depth = how.depth;
     float *rows = rows_of(a, w, axis), *scale = ARENA_ARRAY(a, float, outputs * blocks);
     int8_t *x = ARENA_ARRAY(a, int8_t, outputs * depth);
     quantize_round(g->arena, &how, rows, x, scale);
@@ -99,7 +100,7 @@ static void round_recurrent(Node *n, int i, DType t, int64_t block) {
     const Value *w = n->in[i];
     int64_t depth = w->dim[2], rows = value_count(w) / depth;
     Rounding how = {.outputs = rows, .depth = depth, .block = t == DT_I8 ? depth : block, .bits = dtype_width(t)};
-    int64_t blocks = (depth + how.block - 1) / how.block, dim[] = {w->dim[0], w->dim[1], blocks};
+    int64_t blocks = divide_up(depth, how.block), dim[] = {w->dim[0], w->dim[1], blocks};
     float *x = ARENA_ARRAY(a, float, rows * depth), *scale = ARENA_ARRAY(a, float, rows * blocks);
     int8_t *q = ARENA_ARRAY(a, int8_t, rows * depth);
     for (int64_t k = 0; k < rows * depth; k++)

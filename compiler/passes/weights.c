@@ -9,6 +9,7 @@
 #include "passes/edit.h"
 #include "passes/fold.h"
 #include "passes/passes.h"
+#include "support/ints.h"
 
 /* DequantizeLinear of constants, maybe transposed before or after. */
 typedef struct Weights {
@@ -188,7 +189,7 @@ static Value *pack_along(const Weights *w, int axis) {
     for (int d = 0; d < x->rank; d++)
         *(d < axis ? &outer : &inner) *= d == axis ? 1 : x->dim[d];
     int64_t size = dim[axis];
-    dim[axis] = (size + each - 1) / each;
+    dim[axis] = divide_up(size, each);
     int64_t count = outer * dim[axis] * inner;
     uint8_t *bytes = ARENA_ARRAY(x->graph->arena, uint8_t, count);
     for (int64_t i = 0; i < outer * size * inner; i++) {

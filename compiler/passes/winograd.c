@@ -6,6 +6,7 @@
 #include "ops/window.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
+#include "support/ints.h"
 
 enum {
     FEWEST_CHANNELS = 8,
@@ -25,8 +26,6 @@ typedef struct Plan {
     int64_t band; /* rows of tiles at a time */
     double cost;
 } Plan;
-
-static int64_t divide_up(int64_t x, int64_t by) { return (x + by - 1) / by; }
 
 /* As many rows of tiles as leave room in the cache, in bands that waste least. */
 static int64_t band_of(int64_t rows, double row_bytes, double budget) {

@@ -15,6 +15,7 @@ libmlcc_a_SOURCES += \
 	compiler/support/file.h \
 	compiler/support/ident.c \
 	compiler/support/ident.h \
+	compiler/support/ints.h \
 	compiler/support/scan.c \
 	compiler/support/scan.h \
 	compiler/support/strbuf.c \
