@@ -8,11 +8,14 @@
 #include "ops/qblock.h"
 #include "ops/quant.h"
 #include "ops/rules.h"
+#include "support/ints.h"
 
-typedef struct Blocks {
-    int64_t k, n, bits, size, count; /* depth, columns, bits an element, elements a block, blocks a column */
-    int64_t each, bytes;             /* elements a byte, bytes a block */
-} Blocks;
+Blocks blocks_of(int64_t k, int64_t n, int64_t bits, int64_t size) {
+    Blocks b = {.k = k, .n = n, .bits = bits, .size = size, .count = divide_up(k, size), .each = 8 / bits};
+    b.bytes = divide_up(size, b.each);
+    b.zeros = divide_up(b.count, b.each);
+    return b;
+}
 
 static bool has_elements(const Node *n, int i, int64_t count) {
     if (!quant_has(n, i) || value_count(n->in[i]) == count)
@@ -28,9 +31,7 @@ static bool read_blocks(const Node *n, Blocks *b) {
         return infer_error(n, "attribute \"bits\" is %lld; 2, 4 and 8 are supported", (long long)b->bits);
     if (b->size < 1 || b->size > INT32_MAX / 2)
         return infer_error(n, "attribute \"block_size\" is %lld", (long long)b->size);
-    b->count = (b->k + b->size - 1) / b->size;
-    b->each = 8 / b->bits;
-    b->bytes = (b->size + b->each - 1) / b->each;
+    *b = blocks_of(b->k, b->n, b->bits, b->size);
     return true;
 }
 
@@ -111,7 +112,7 @@ INFER(infer_matmul_nbits) {
     if (b.size < 8 || (b.size & (b.size - 1)))
         return infer_error(n, "attribute \"block_size\" must be a power of 2, and 8 at least");
     bool packed = quant_has(n, 3) && n->in[3]->dtype == DT_U8;
-    int64_t zeros = packed ? (b.count * b.bits + 7) / 8 : b.count;
+    int64_t zeros = packed ? b.zeros : b.count;
     if (!has_elements(n, 1, b.n * b.count * b.bytes) || !has_elements(n, 2, b.n * b.count) || !has_elements(n, 3, b.n * zeros) ||
         !has_elements(n, 4, b.k) || !has_elements(n, 5, b.n))
         return false;
@@ -143,7 +144,7 @@ INFER(infer_matmul_blocks) {
     if (!read_blocks(n, &b) || !infer_left(n, &b) || !infer_type_in(n, 1, bytes))
         return false;
     bool numbers = quant_has(n, 3) && dtype_is_float(n->in[3]->dtype);
-    const int64_t rows[] = {0, 0, b.count, numbers ? b.count : (b.count * b.bits + 7) / 8};
+    const int64_t rows[] = {0, 0, b.count, numbers ? b.count : b.zeros};
     if (!has_elements(n, 1, b.n * b.count * b.bytes) || n->in[1]->rank != 1)
         return n->in[1]->rank == 1 ? false : infer_error(n, "the weights are not in panels");
     for (int i = 2; i < 4; i++)

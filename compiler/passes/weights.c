@@ -79,11 +79,7 @@ typedef struct Matrix {
     int k_axis;
 } Matrix;
 
-typedef struct Packing {
-    int64_t bits, size, count, each, bytes; /* elements a block, blocks a column, elements a byte, bytes a block */
-} Packing;
-
-static void pack_column(const Value *x, const Matrix *m, const Packing *p, int64_t c, uint8_t *to) {
+static void pack_column(const Value *x, const Matrix *m, const Blocks *p, int64_t c, uint8_t *to) {
     int64_t first = c / PANEL * PANEL, columns = m->n - first < PANEL ? m->n - first : PANEL;
     to += first * p->count * p->bytes + c % PANEL;
     for (int64_t k = 0; k < m->k; k++) {
@@ -93,7 +89,7 @@ static void pack_column(const Value *x, const Matrix *m, const Packing *p, int64
 }
 
 /* The place of block b of column c among scales and zero points. */
-static int64_t scale_place(const Weights *w, const Matrix *m, const Packing *p, int64_t b, int64_t c) {
+static int64_t scale_place(const Weights *w, const Matrix *m, const Blocks *p, int64_t b, int64_t c) {
     if (w->axis < 0)
         return 0;
     if (!w->block)
@@ -101,9 +97,9 @@ static int64_t scale_place(const Weights *w, const Matrix *m, const Packing *p, 
     return m->k_axis == 0 ? b * m->n + c : c * p->count + b;
 }
 
-static Value *packed_zeros(const Weights *w, const Matrix *m, const Packing *p) {
+static Value *packed_zeros(const Weights *w, const Matrix *m, const Blocks *p) {
     DType t = w->x->dtype, to = offset_of(t) || t != DT_I8 ? DT_U8 : DT_I8;
-    int64_t rows = (p->count * p->bits + 7) / 8, middle = to == DT_I8 ? 0 : (int64_t)1 << (p->bits - 1);
+    int64_t rows = p->zeros, middle = to == DT_I8 ? 0 : (int64_t)1 << (p->bits - 1);
     uint8_t *bytes = ARENA_ARRAY(w->x->graph->arena, uint8_t, rows * m->n);
     bool usual = true;
     for (int64_t b = 0; b < p->count; b++)
@@ -116,7 +112,7 @@ static Value *packed_zeros(const Weights *w, const Matrix *m, const Packing *p) 
     return usual ? NULL : bytes_const(w, "zeros", to, 2, (int64_t[]){rows, m->n}, bytes, rows * m->n);
 }
 
-static Value *spread_scales(const Weights *w, const Matrix *m, const Packing *p) {
+static Value *spread_scales(const Weights *w, const Matrix *m, const Blocks *p) {
     float *scales = ARENA_ARRAY(w->x->graph->arena, float, p->count * m->n);
     for (int64_t b = 0; b < p->count; b++)
         for (int64_t c = 0; c < m->n; c++)
@@ -141,10 +137,7 @@ static bool pack_matrix(Node *n, const Weights *w) {
     if (!read_matrix(n, w, &m))
         return false;
     DType t = w->x->dtype;
-    Packing p = {.bits = dtype_width(t), .size = w->block ? w->block : m.k};
-    p.count = (m.k + p.size - 1) / p.size;
-    p.each = 8 / p.bits;
-    p.bytes = (p.size + p.each - 1) / p.each;
+    const Blocks p = blocks_of(m.k, m.n, dtype_width(t), w->block ? w->block : m.k);
     int64_t rows = p.count * p.bytes;
     uint8_t *bytes = ARENA_ARRAY(n->graph->arena, uint8_t, rows * m.n);
     for (int64_t c = 0; c < m.n; c++)
