@@ -190,9 +190,9 @@ INFER(infer_qlinear_where) {
     return rank >= 0 && infer_set(n, 0, quant_has(n, 8) ? t : n->in[1]->dtype, rank, dim);
 }
 
-/* Element idx of input x in steps of the output's scale, rounded. */
-static KValue *rescaled(Lower *l, const Node *n, int x, int s, const KIndex *idx) {
-    KValue *element = centred_integer(l, lower_load_broadcast(l, n, x, idx), n, x + 2);
+/* An element of input x in steps of the output's scale, input s, rounded. */
+static KValue *rescaled(Lower *l, const Node *n, KValue *element, int x, int s) {
+    element = centred_integer(l, element, n, x + 2);
     KValue *fixed = quant_fixed(l, n, 1, &(QuantTerm){element, span(n->in[x]), x + 1, -1, NULL, 1}, s, n->out[0]->dtype);
     if (fixed)
         return fixed;
@@ -200,7 +200,7 @@ static KValue *rescaled(Lower *l, const Node *n, int x, int s, const KIndex *idx
 }
 
 ELEMENT(element_qlinear_where) {
-    KValue *x = rescaled(l, n, 1, 7, idx), *y = rescaled(l, n, 4, 7, idx);
+    KValue *x = rescaled(l, n, lower_load_broadcast(l, n, 1, idx), 1, 7), *y = rescaled(l, n, lower_load_broadcast(l, n, 4, idx), 4, 7);
     return kb_select(&l->b, lower_load_broadcast(l, n, 0, idx), x, y);
 }
 
@@ -313,10 +313,7 @@ LOWER(lower_qlinear_concat) {
         KIndex to[GRAPH_MAX_RANK];
         memcpy(to, nest.idx, sizeof to);
         to[axis] = kx_add_const(l->arena, to[axis], at);
-        KValue *element = centred_integer(l, lower_load(l, n, i, nest.idx), n, i + 2);
-        KValue *fixed = quant_fixed(l, n, 1, &(QuantTerm){element, span(x), i + 1, -1, NULL, 1}, 0, y->dtype);
-        KValue *real = kb_cast(&l->b, element, DT_F32);
-        lower_store(l, n, 0, to, fixed ? fixed : rounded(l, n, kb_binary(&l->b, KOP_MUL, real, quant_ratio(l, n, i + 1, -1, 0, NULL)), 1));
+        lower_store(l, n, 0, to, rescaled(l, n, lower_load(l, n, i, nest.idx), i, 0));
         lower_end_loops(l, &nest);
         at += x->dim[axis];
     }
