@@ -18,9 +18,8 @@ static const char *const forms[] = {".c", ".o", ".s", ".ll", NULL};
 typedef enum Form { FORM_C, FORM_O, FORM_S, FORM_LL, FORM_NONE } Form;
 
 static Form form_of(const char *path) {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
-    for (int i = 0; dot && dot != name && forms[i]; i++)
-        if (!strcmp(dot, forms[i]))
+    for (int i = 0; forms[i]; i++)
+        if (file_has_suffix(path, forms[i]))
             return (Form)i;
     return FORM_NONE;
 }
@@ -28,11 +27,6 @@ static Form form_of(const char *path) {
 /* "dir/net.c" gives "dir/net". */
 static char *stem_of(Arena *a, const char *path) {
     return arena_strndup(a, path, (size_t)(strrchr(path, '.') - path));
-}
-
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
 
 static bool is_identifier(const char *s) {
@@ -45,7 +39,7 @@ static bool is_identifier(const char *s) {
 }
 
 static const char *prefix_from(Arena *a, const char *stem) {
-    const char *base = base_name(stem);
+    const char *base = file_name(stem);
     char *p = arena_printf(a, "%s%s", isdigit((unsigned char)*base) || !*base ? "model_" : "", base);
     for (char *c = p; *c; c++)
         if (!isalnum((unsigned char)*c) || (unsigned char)*c > 127)
@@ -73,7 +67,7 @@ static const char *option_text(Arena *a, const Compilation *c, const Options *o)
     if (o->threads > 1)
         text = arena_printf(a, "%s --threads=%d", text, o->threads);
     if (o->tuning)
-        text = arena_printf(a, "%s --tuning %s", text, printable(a, base_name(o->tuning)));
+        text = arena_printf(a, "%s --tuning %s", text, printable(a, file_name(o->tuning)));
     if (o->half_weights)
         text = arena_printf(a, "%s --half-weights", text);
     if (o->quantize)
@@ -118,7 +112,7 @@ static bool write_depfile(Outputs *out, const Compilation *c, const Options *o, 
     for (int i = 0; (name = frontend_file(c->model, i)); i++) {
         also_make_name(f, name);
     }
-    if (strchr(o->target, '/') || strstr(o->target, ".json"))
+    if (target_is_file(o->target))
         also_make_name(f, o->target);
     if (o->tuning && strcmp(o->tuning, "none") != 0)
         also_make_name(f, o->tuning);
@@ -132,8 +126,7 @@ static bool write_depfile(Outputs *out, const Compilation *c, const Options *o, 
 
 /* Beside the output, under their own names: programs of several models share them. */
 static bool write_threads(Outputs *out, const Compilation *c, const char *stem) {
-    const char *slash = strrchr(stem, '/');
-    const char *base = arena_printf(c->arena, "%.*s" THREADS_NAME, slash ? (int)(slash - stem) + 1 : 0, stem);
+    const char *base = arena_printf(c->arena, "%.*s" THREADS_NAME, (int)(file_name(stem) - stem), stem);
     FILE *code = outputs_open(out, arena_printf(c->arena, "%s.c", base));
     FILE *header = code ? outputs_open(out, arena_printf(c->arena, "%s.h", base)) : NULL;
     if (!header)
@@ -194,8 +187,8 @@ bool compile_write(Compilation *c, const Options *o, const char *model_path, con
     const char *stem = stem_of(c->arena, output);
     EmitOptions e = {
         .prefix = o->prefix ? o->prefix : prefix_from(c->arena, stem),
-        .header_name = arena_printf(c->arena, "%s.h", base_name(stem)),
-        .weights_name = arena_printf(c->arena, "%s.weights.bin", base_name(stem)),
+        .header_name = arena_printf(c->arena, "%s.h", file_name(stem)),
+        .weights_name = arena_printf(c->arena, "%s.weights.bin", file_name(stem)),
         .weights_section = o->weights_section,
         .generator = "mlcc " MLCC_VERSION,
         .options = option_text(c->arena, c, o),

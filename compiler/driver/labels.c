@@ -18,10 +18,9 @@ static const NpzArray *find(const Npz *z) {
 }
 
 bool labels_read(Arena *a, Diag *d, const char *path, Labels *out) {
-    size_t n = strlen(path);
     Npz z;
     *out = (Labels){0, NULL};
-    if (n < 4 || strcmp(path + n - 4, ".npz") != 0)
+    if (!file_has_suffix(path, ".npz"))
         return true;
     if (!npz_read(a, d, path, &z))
         return false;

@@ -88,11 +88,10 @@ static const char *next_entry(Arena *a, const FileMap *map, size_t *at, Entry *e
 }
 
 static const char *read_entry(Arena *a, const FileMap *map, const Entry *e, Npz *out) {
-    size_t n = strlen(e->name);
-    if (n < 5 || strcmp(e->name + n - 4, ".npy") != 0)
+    if (!file_has_suffix(e->name, ".npy"))
         return NULL;
     FileMap content;
-    NpzArray array = {.name = arena_strndup(a, e->name, n - 4)};
+    NpzArray array = {.name = arena_strndup(a, e->name, strlen(e->name) - 4)};
     const char *why = read_content(a, map, e, &content);
     if (!why)
         why = tensor_parse_npy(a, &content, &array.tensor);

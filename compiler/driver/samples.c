@@ -35,11 +35,6 @@ static bool exists(const char *path) {
     return !stat(path, &st);
 }
 
-static bool ends_with(const char *s, const char *suffix) {
-    size_t n = strlen(s), m = strlen(suffix);
-    return n >= m && !strcmp(s + n - m, suffix);
-}
-
 /* --- arrays into samples --- */
 
 /* How many samples an array holds; 0: it does not fit. */
@@ -154,7 +149,7 @@ static bool add_arrays_of(Reader *r, const char *folder) {
     VEC(char *) names = {0};
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir)) != NULL;)
-        if (ends_with(e->d_name, ".npy"))
+        if (file_has_suffix(e->d_name, ".npy"))
             VEC_PUSH(r->arena, &names, arena_printf(r->arena, "%s/%s", folder, e->d_name));
     if (dir)
         closedir(dir);
@@ -224,9 +219,9 @@ bool samples_read(Arena *a, Diag *d, const KModule *m, const char *path, int mos
     r.input = ARENA_ARRAY(a, const KBuffer *, m->buffers.len + 1);
     for (int i = 0; i < m->buffers.len && m->buffers.data[i]->kind == KBUF_INPUT; i++)
         r.input[r.n_inputs++] = m->buffers.data[i];
-    bool ok = is_folder(path)            ? read_folder(&r, path)
-              : ends_with(path, ".npz") ? read_archive(&r, path)
-                                        : add_array(&r, path);
+    bool ok = is_folder(path)                 ? read_folder(&r, path)
+              : file_has_suffix(path, ".npz") ? read_archive(&r, path)
+                                              : add_array(&r, path);
     if (ok && !out->list.len)
         diag_error(d, NOWHERE, "\"%s\" holds no samples: no test_data_set_0, no .npy file", path);
     return ok && out->list.len;

@@ -213,7 +213,7 @@ static const Target *parse(Arena *a, Diag *d, const char *text, size_t size, int
 }
 
 static const char *stem_of(Arena *a, const char *path) {
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    const char *base = file_name(path), *dot = strrchr(base, '.');
     return arena_strndup(a, base, dot && dot != base ? (size_t)(dot - base) : strlen(base));
 }
 
@@ -226,15 +226,14 @@ static const Target *with_name(Arena *a, const Target *t, const char *name) {
     return named;
 }
 
-static bool is_target_file(const char *name) {
-    size_t n = strlen(name);
-    return !strncmp(name, "targets/", 8) && n > 13 && !strcmp(name + n - 5, ".json");
+static bool is_shipped(const char *name) {
+    return !strncmp(name, "targets/", 8) && file_has_suffix(name, ".json");
 }
 
 static void report_unknown(Arena *a, Diag *d, const char *name) {
     char *names = arena_strdup(a, "native");
     for (const EmbeddedFile *f = embedded_files; f->name; f++)
-        if (is_target_file(f->name))
+        if (is_shipped(f->name))
             names = arena_printf(a, "%s, %s", names, stem_of(a, f->name));
     diag_error(d, NOWHERE, "unknown target \"%.100s\"; there are %s, and files ending in .json", name, names);
 }
@@ -271,10 +270,11 @@ static const Target *load_file(Arena *a, Diag *d, const char *path) {
     return with_name(a, t, name);
 }
 
+bool target_is_file(const char *name) { return strchr(name, '/') || file_has_suffix(name, ".json"); }
+
 const Target *target_load(Arena *a, Diag *d, const char *name) {
-    size_t n = strlen(name);
     const char *file = d->file;
-    bool is_path = strchr(name, '/') || (n > 5 && !strcmp(name + n - 5, ".json"));
+    bool is_path = target_is_file(name);
     d->file = is_path ? name : NULL;
     const Target *t = is_path ? load_file(a, d, name) : load_named(a, d, name, 0);
     d->file = file;

@@ -7,8 +7,9 @@
 #include "support/arena.h"
 #include "support/diag.h"
 
-/* A name without '/' or ".json" is one of the shipped targets; else a path. NULL after a diagnostic that lists the
- * names there are. */
+/* A name with '/' or that ends in ".json" is a path; else one of the shipped targets. */
+bool target_is_file(const char *name);
+/* NULL after a diagnostic, for an unknown name one that lists those there are. */
 const Target *target_load(Arena *a, Diag *d, const char *name);
 
 #endif

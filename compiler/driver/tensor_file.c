@@ -84,14 +84,9 @@ const char *tensor_parse_npy(Arena *a, const FileMap *map, Tensor *t) {
     return NULL;
 }
 
-static bool ends_with(const char *s, const char *suffix) {
-    size_t n = strlen(s), m = strlen(suffix);
-    return n >= m && !strcmp(s + n - m, suffix);
-}
-
 bool tensor_read_file(Arena *a, Diag *d, const char *path, Tensor *out) {
     *out = (Tensor){0};
-    if (ends_with(path, ".pb")) {
+    if (file_has_suffix(path, ".pb")) {
         const Value *v = frontend_read_tensor(a, d, path);
         if (!v)
             return false;

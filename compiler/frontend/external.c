@@ -33,8 +33,8 @@ static bool decimal(const char *s, uint64_t *out) {
 }
 
 static const FileMap *map_once(Import *im, const char *location) {
-    const char *slash = im->path ? strrchr(im->path, '/') : NULL;
-    const char *path = slash ? arena_printf(im->arena, "%.*s/%s", (int)(slash - im->path), im->path, location) : location;
+    int folder = im->path ? (int)(file_name(im->path) - im->path) : 0;
+    const char *path = arena_printf(im->arena, "%.*s%s", folder, folder ? im->path : "", location);
     for (int i = 0; i < im->files->list.len; i++)
         if (!strcmp(im->files->list.data[i].path, path))
             return &im->files->list.data[i].map;

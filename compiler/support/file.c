@@ -11,6 +11,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool file_has_suffix(const char *path, const char *suffix) {
+    const char *name = file_name(path);
+    size_t n = strlen(name), m = strlen(suffix);
+    return n > m && !strcmp(name + n - m, suffix);
+}
+
 bool file_map(Diag *d, const char *path, FileMap *out) {
     *out = (FileMap){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not wait */

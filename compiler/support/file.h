@@ -21,6 +21,9 @@ void file_unmap(FileMap *map);
 /* Reads a small text file as a NUL-terminated string into malloc'ed memory; NULL after a diagnostic. */
 char *file_read_text(Diag *d, const char *path);
 
+const char *file_name(const char *path); /* without folders */
+bool file_has_suffix(const char *path, const char *suffix); /* and a name before it */
+
 /* The outputs of one compilation. Each is written beside its place under a temporary name; outputs_commit renames all
  * of them, outputs_discard removes all of them, so that a failure leaves nothing behind. A path that is not a regular
  * file (/dev/stdout, a pipe) is written directly. */
