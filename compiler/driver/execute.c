@@ -2,6 +2,21 @@
 /* Tensors in and out of a module that runs in this process. */
 #include "driver/execute.h"
 
+static void print_dims(StrBuf *out, int rank, const int64_t *dim) {
+    for (int k = 0; k < rank; k++)
+        sb_printf(out, "%s%lld", k ? "x" : "", (long long)dim[k]);
+}
+
+void execute_report_misfit(Diag *d, int i, const KBuffer *b, const char *holder, const Tensor *t) {
+    StrBuf want = {0}, got = {0};
+    print_dims(&want, b->rank, b->dim);
+    print_dims(&got, t->rank, t->dim);
+    diag_error(d, NOWHERE, "input %d (\"%s\") is %s[%s]; %s holds %s[%s]", i, b->onnx_name, dtype_name(b->dtype), sb_text(&want),
+               holder, dtype_name(t->dtype), sb_text(&got));
+    sb_free(&want);
+    sb_free(&got);
+}
+
 bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input) {
     int declared = 0;
     for (int i = 0; i < m->buffers.len && m->buffers.data[i]->kind == KBUF_INPUT; i++) {
@@ -15,15 +30,7 @@ bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input) {
             same = t->dim[k] == b->dim[k];
         if (same)
             continue;
-        StrBuf want = {0}, got = {0};
-        for (int k = 0; k < b->rank; k++)
-            sb_printf(&want, "%s%lld", k ? "x" : "", (long long)b->dim[k]);
-        for (int k = 0; k < t->rank; k++)
-            sb_printf(&got, "%s%lld", k ? "x" : "", (long long)t->dim[k]);
-        diag_error(d, NOWHERE, "input %d (\"%s\") is %s[%s]; the file holds %s[%s]", i, b->onnx_name,
-                   dtype_name(b->dtype), sb_text(&want), dtype_name(t->dtype), sb_text(&got));
-        sb_free(&want);
-        sb_free(&got);
+        execute_report_misfit(d, i, b, "the file", t);
         return false;
     }
     if (n != declared)

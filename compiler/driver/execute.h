@@ -9,6 +9,8 @@
 
 /* The tensors match the module's inputs in number, type and shape; else false after a diagnostic. */
 bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input);
+/* That the tensor, which is in `holder`, is not for input i, which is b. */
+void execute_report_misfit(Diag *d, int i, const KBuffer *b, const char *holder, const Tensor *t);
 /* Inputs for measuring: the same in every run. */
 Tensor *execute_made_up(Arena *a, const KModule *m);
 /* What jit_run takes: the bytes of the inputs and of outputs in arena memory. */

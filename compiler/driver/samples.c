@@ -76,15 +76,7 @@ static bool cut(Reader *r, const char *from, const Tensor *t, int input, Tensors
     const KBuffer *b = r->input[input];
     int64_t n = samples_in(t, b);
     if (!n || !can_convert(t->dtype, b->dtype)) {
-        StrBuf want = {0}, got = {0};
-        for (int k = 0; k < b->rank; k++)
-            sb_printf(&want, "%s%lld", k ? "x" : "", (long long)b->dim[k]);
-        for (int k = 0; k < t->rank; k++)
-            sb_printf(&got, "%s%lld", k ? "x" : "", (long long)t->dim[k]);
-        diag_error(r->diag, NOWHERE, "input %d (\"%s\") is %s[%s]; \"%s\" holds %s[%s]", input, b->onnx_name,
-                   dtype_name(b->dtype), sb_text(&want), from, dtype_name(t->dtype), sb_text(&got));
-        sb_free(&want);
-        sb_free(&got);
+        execute_report_misfit(r->diag, input, b, arena_printf(r->arena, "\"%s\"", from), t);
         return false;
     }
     for (int64_t k = 0; k < n && out->len < r->most; k++)
