@@ -8,6 +8,7 @@ libmlcc_a_SOURCES += \
 	compiler/backend/c/helpers.c \
 	compiler/backend/c/print.h \
 	compiler/backend/c/programs.c \
+	compiler/backend/c/riscv.c \
 	compiler/backend/c/unit.c \
 	compiler/backend/c/words.c \
 	compiler/backend/c/words.h \

@@ -270,3 +270,21 @@ bool kernel_value_range(const KValue *v, int64_t *lo, int64_t *hi) {
     }
     return type_range(v->type.dtype, lo, hi);
 }
+
+/* Of the lanes, where a zero point may have been taken away. */
+static bool lanes_range(const KValue *v, int64_t *lo, int64_t *hi) {
+    int64_t a[2], c[2];
+    const KInstr *i = v->def;
+    if (i && i->op == KOP_SPLAT)
+        return lanes_range(i->arg[0], lo, hi);
+    if (!i || i->op != KOP_SUB)
+        return kernel_value_range(v, lo, hi);
+    if (!kernel_value_range(i->arg[0], &a[0], &a[1]) || !lanes_range(i->arg[1], &c[0], &c[1]))
+        return false;
+    return !__builtin_sub_overflow(a[0], c[1], lo) && !__builtin_sub_overflow(a[1], c[0], hi);
+}
+
+bool kernel_fits_half(const KValue *v) {
+    int64_t lo, hi;
+    return lanes_range(v, &lo, &hi) && lo >= INT16_MIN && hi <= INT16_MAX;
+}

@@ -270,6 +270,7 @@ KIndex kx_share(KBuilder *b, KIndex part, KIndex whole, int64_t parts);
  * bounded by their loops' bounds; MIN, MAX, ADD, SUB, MUL, DIV, REM, SELECT and CAST are followed. */
 bool kx_range(KIndex x, int64_t *lo, int64_t *hi);
 bool kernel_value_range(const KValue *v, int64_t *lo, int64_t *hi);
+bool kernel_fits_half(const KValue *v); /* all lanes of an integer vector are in 16 signed bits */
 
 /* --- functions (math.c): built on demand as kernel IR, so that every backend and lane count computes the same --- */
 

@@ -100,6 +100,14 @@ every_target() {
     cross "$1" cortex-m55 arm-none-eabi-gcc qemu-system-arm
 }
 
+# By a compiler that knows RISC-V's vectors.
+riscv_vectors() {
+    why=$(missing_for riscv64-v "$CLANG" riscv64-linux-gnu-gcc qemu-riscv64)
+    options="--target=riscv64-linux-gnu -march=rv64gcv -mrvv-vector-bits=zvl -O2 -static"
+    [ -n "$why" ] && skip "$1, riscv64-v by $CLANG" "$why" ||
+        case_ok "$1, riscv64-v by $CLANG" "$MLCC" verify -q --target riscv64-v --cc "$CLANG $options" "$MODELS/$1"
+}
+
 # Two runs, of which one finds the model elsewhere.
 same_twice() {
     mkdir -p "$work/one" "$work/two"
@@ -228,7 +236,7 @@ for model in ${*:-$small $medium $large}; do
     *_int8) integers_only $model && same_pruned $model && fixed $model ;;
     esac
     case $model in
-    kws_dscnn | kws_dscnn_int8 | mnist_cnn | tree_ensemble) every_target $model ;;
+    kws_dscnn | kws_dscnn_int8 | mnist_cnn | tree_ensemble) every_target $model && riscv_vectors $model ;;
     mobilenet_v2_int8) cross $model cortex-m55 arm-none-eabi-gcc qemu-system-arm ;; # more than its fast memory
     esac
 done

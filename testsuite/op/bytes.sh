@@ -8,6 +8,8 @@ if ! "$PYTHON" -c 'import onnx, numpy' 2>/dev/null; then
 fi
 PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$SRC/testsuite/op/bytes.py" "$work/case" || fail "the case" "bytes.py failed"
 
+CLANG=${CLANG:-clang-19}
+RISCV="$CLANG --target=riscv64-linux-gnu -march=rv64gcv -std=c99 -D_POSIX_C_SOURCE=200112L -O2 -static -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 verify() {
     why=$(missing_for "$@")
     for via in c object; do
@@ -28,6 +30,12 @@ verify riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
 verify cortex-m3 arm-none-eabi-gcc qemu-system-arm
 verify cortex-m4 arm-none-eabi-gcc qemu-system-arm
 verify cortex-m55 arm-none-eabi-gcc qemu-system-arm
+# RISC-V's vectors as GNU C's, and, where their length is known, as its own types.
+for length in "" -mrvv-vector-bits=zvl; do
+    name="products of bytes, riscv64-v by $CLANG ${length:-without a length}"
+    why=$(missing_for riscv64-v "$CLANG" riscv64-linux-gnu-gcc qemu-riscv64)
+    [ -n "$why" ] && skip "$name" "$why" || case_ok "$name" "$MLCC" verify -q --target riscv64-v --cc "$RISCV $length" "$work/case"
+done
 # The form for compilers without the target's vectors shares the constants' order.
 for target in native x86-64-v3; do
     case_ok "products of bytes, $target without vectors" "$MLCC" verify -q --target $target --cc "$CC -O2" "$work/case"
@@ -60,7 +68,6 @@ void *memset(void *, int, size_t);' >"$work/wasm/include/string.h"
     cd "$top" || exit 1
 }
 top=$PWD
-CLANG=${CLANG:-clang-19}
 WASM_LD=wasm-ld${CLANG#clang}
 wasm c
 wasm o

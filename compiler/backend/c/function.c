@@ -258,6 +258,10 @@ static const char *vector_text(Printer *p, const KInstr *i) {
     KType t = i->result[0]->type, a = i->nargs ? i->arg[0]->type : t;
     const char *op = operator_of(i->op);
     switch (i->op) {
+    case KOP_FMA:
+        if (c_riscv_widens(p->h, i))
+            return call_helper(p, i->arg[0]->def && i->arg[0]->def->op == KOP_SPLAT ? "fma_halves_by" : "fma_halves", i, t, DT_NONE);
+        break;
     case KOP_DOT_SUM: return call_helper(p, "dot_sum", i, a, DT_NONE);
     case KOP_ADD:
     case KOP_SUB:

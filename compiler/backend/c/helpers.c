@@ -30,9 +30,12 @@ const char *c_type(Helpers *h, KType t) {
     bool first = first_time(h, name);
     if (first && c_is_bytes(h, t))
         c_bytes_type(h, name);
-    else if (first)
-        sb_printf(&h->types, "typedef %s %s __attribute__((vector_size(%d)));\n", t.dtype == DT_INDEX ? "int64_t" : lane_type(t.dtype),
-                  name, t.lanes * lane_bytes(t.dtype));
+    else if (first) {
+        const char *lane = t.dtype == DT_INDEX ? "int64_t" : lane_type(t.dtype);
+        int bytes = t.lanes * lane_bytes(t.dtype);
+        const char *close = c_riscv_type(h, name, lane, 8 * bytes) ? "#endif\n" : "";
+        sb_printf(&h->types, "typedef %s %s __attribute__((vector_size(%d)));\n%s", lane, name, bytes, close);
+    }
     return name;
 }
 
@@ -619,6 +622,8 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
         c_bytes_helper(h, family, name, from);
     else if (one_of(family, "dot dot_s8"))
         c_dot_helper(h, name, t, !strcmp(family, "dot_s8"));
+    else if (one_of(family, "fma_halves fma_halves_by"))
+        c_riscv_widening_add(h, name, t, !strcmp(family, "fma_halves_by"));
     else if (!strcmp(family, "word"))
         word_helper(h, name, from);
     else if (t.lanes == 1)

@@ -25,6 +25,13 @@ void c_bytes_type(Helpers *h, const char *name);
 void c_bytes_helper(Helpers *h, const char *family, const char *name, DType from);
 /* Prints the helper of a dot product, on the bytes of words (dot.c). */
 void c_dot_helper(Helpers *h, const char *name, KType t, bool sign);
+/* Vectors of RISC-V (riscv.c): what #include brings their own types; such a type for `bits` of lanes, up to #else, false where
+ * there is none; and multiply-adds of words whose factors fit 16 bits: of a vector or of x[0]. */
+bool c_is_riscv(const Target *t);
+void c_riscv_header(FILE *f, const Target *t);
+bool c_riscv_type(Helpers *h, const char *name, const char *lane, int bits);
+bool c_riscv_widens(const Helpers *h, const KInstr *i);
+void c_riscv_widening_add(Helpers *h, const char *name, KType t, bool splat);
 /* Requires a memory type for unaligned vectors: "f32x16_u". */
 const char *c_memory_type(Helpers *h, KType t);
 

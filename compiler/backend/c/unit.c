@@ -323,6 +323,8 @@ void emit_c(const KModule *plain, const KModule *vector, const EmitOptions *o, F
     c_print_comment_text(&name, plain->model_name);
     fprintf(c, "/* %s, compiled by %s %s */\n#include \"%s\"\n\n#include <string.h>\n\n%s", *sb_text(&name) ? sb_text(&name) : "A model",
             o->generator, o->options, o->header_name, preamble);
+    if (vector && c_is_riscv(o->target))
+        c_riscv_header(c, o->target);
     sb_free(&name);
     print_weights(c, plain, o);
     if (vector) {

@@ -93,20 +93,6 @@ static LLVMValueRef narrow(const Unit *u, LLVMValueRef *x) {
 
 /* --- RISC-V: halves times halves, added to words --- */
 
-/* Whether the lanes of an I32 value fit 16 bits: bytes, maybe less a zero point, in all lanes or one in each. */
-static bool fits_halves(const KValue *v) {
-    const KInstr *i = v->def;
-    if (i && i->op == KOP_SPLAT)
-        i = i->arg[0]->def;
-    if (i && i->op == KOP_SUB) {
-        const KInstr *zero = i->arg[1]->def;
-        if (!zero || zero->op != KOP_CONST || zero->imm.i < -256 || zero->imm.i > 256)
-            return false;
-        i = i->arg[0]->def;
-    }
-    return i && i->op == KOP_CAST && dtype_bits(i->arg[0]->type.dtype) == 8;
-}
-
 static LLVMValueRef scalable(const Unit *u, LLVMValueRef x, LLVMTypeRef t) {
     LLVMTypeRef types[] = {t, LLVMTypeOf(x)};
     LLVMValueRef a[] = {LLVMGetPoison(t), x, splat_int(type_int(u, 64, 1), 0)};
@@ -119,7 +105,7 @@ LLVMValueRef build_widening_add(const Unit *u, const KInstr *i, LLVMValueRef *x)
     int lanes = i->result[0]->type.lanes, unit = lanes * BLOCK / 128;
     bool splat = i->arg[0]->def && i->arg[0]->def->op == KOP_SPLAT;
     if (!is_arch(u, "riscv64") || !strstr(u->features, "+v,") || lanes < 4 || 32 * lanes > u->target->vector_bits || u->target->vector_bits != 128 ||
-        i->result[0]->type.dtype != DT_I32 || !fits_halves(i->arg[0]) || !fits_halves(i->arg[1]))
+        i->result[0]->type.dtype != DT_I32 || !kernel_fits_half(i->arg[0]) || !kernel_fits_half(i->arg[1]))
         return NULL;
     LLVMTypeRef half = type_int(u, 16, 1), index = type_int(u, 64, 1);
     LLVMTypeRef words = LLVMScalableVectorType(type_int(u, 32, 1), (unsigned)unit), halves = LLVMScalableVectorType(half, (unsigned)unit);
