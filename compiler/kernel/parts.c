@@ -8,9 +8,11 @@ static const double byte_cost = 0.12;
 /* How much better a cut further inside must be: what one kernel leaves in a cache, the next finds there if both are cut
  * into the same rows. */
 static const double inside_gain = 1.06;
-/* Instructions of a call, some 7 us, below which the threads' meeting costs more than it saves; and how much faster the
+/* How much more even the parts must be if two loops are cut as one. */
+static const double even_gain = 1.03;
+/* Instructions of a call, some 2 us, below which the threads' meeting costs more than it saves; and how much faster the
  * kernel must get. */
-static const double worthwhile_work = 25000, worthwhile_gain = 1.15;
+static const double worthwhile_work = 7000, worthwhile_gain = 1.15;
 
 typedef struct Parts {
     KKernel *k;
@@ -19,6 +21,7 @@ typedef struct Parts {
     /* By value id of a loop's variable, over all calls: iterations; instructions; instructions if the loop is cut, those
      * that a part waits for others included. */
     double *runs, *work, *cut;
+    double *cut_both; /* the same if the loop and the only one inside it are cut as if they were one */
     int64_t *at; /* INDEX values in the call that is being measured, by id */
     bool *known;
     int calls;
@@ -39,6 +42,17 @@ static bool may_cut(const KInstr *i) { return i->op == KOP_FOR && i->loop == KLO
 static bool repeats(const Parts *p, const KInstr *loop) {
     int64_t lo, hi, trips;
     return kloop_bounds(loop, &lo, &hi, &trips) && (hi - lo) % loop->step && trips <= p->n;
+}
+
+/* The loop of constant length, the only one in another, whose iterations are shared out together with it; NULL if there is
+ * none. *units: of how many iterations, the last two counting as one where parts must not divide them. */
+static KInstr *inner_of(const KInstr *loop, int64_t *units) {
+    KInstr *inner = schedule_inner(loop);
+    int64_t lo, hi;
+    if (!inner || !may_cut(inner) || !kloop_bounds(inner, &lo, &hi, units))
+        return NULL;
+    *units -= (hi - lo) % inner->step != 0;
+    return *units > 1 ? inner : NULL;
 }
 
 /* --- what the calls execute --- */
@@ -82,18 +96,24 @@ static double instructions(const KBlock *b) {
 
 static double count_block(Parts *p, const KBlock *b, double times);
 
+/* Instructions that a part waits for the longest one's included, all parts together. */
+static double shared_out(const Parts *p, double work, double units) {
+    double rounds = (double)(int64_t)((units + p->n - 1) / p->n);
+    return units > 0 ? work / units * rounds * p->n : 0;
+}
+
 static double count_loop(Parts *p, const KInstr *i, double times) {
-    int64_t lo = 0, hi = 1;
+    int64_t lo = 0, hi = 1, inside;
     bool known = evaluate(p, i->arg[0], &lo) && evaluate(p, i->arg[1], &hi);
     double trips = !known ? 1 : hi <= lo ? 0 : (double)((hi - lo - 1) / i->step + 1);
     int iv = kb_iv(i)->id;
     p->known[iv] = known;
     p->at[iv] = lo + (hi - lo) / 2; /* the borders are few */
     double work = trips > 0 ? count_block(p, i->block[0], times * trips) : 0;
-    double rounds = (double)(int64_t)((trips + p->n - 1) / p->n);
     p->runs[iv] += times * trips;
     p->work[iv] += work;
-    p->cut[iv] += trips <= 0 ? 0 : repeats(p, i) ? work * p->n : work / trips * rounds * p->n;
+    p->cut[iv] += repeats(p, i) ? work * p->n : shared_out(p, work, trips);
+    p->cut_both[iv] += inner_of(i, &inside) ? shared_out(p, work, trips * (double)inside) : work * p->n;
     return work;
 }
 
@@ -183,14 +203,15 @@ static double sharing(const Parts *p, const KInstr *loop) {
     return bytes * byte_cost * p->calls * p->n;
 }
 
-typedef enum Where { NOWHERE, HERE, BELOW } Where;
+typedef enum Where { NOWHERE, HERE, BOTH, BELOW } Where;
 
 /* *cost: instructions, times of waiting included. */
 static Where where(const Parts *p, const KInstr *loop, double *cost) {
     int iv = kb_iv(loop)->id;
-    double here = p->cut[iv] + sharing(p, loop), below = best_below(p, loop), alone = p->n * p->work[iv];
-    Where w = below * inside_gain < here ? BELOW : HERE;
-    *cost = w == HERE ? here : below;
+    bool both = p->cut_both[iv] * even_gain < p->cut[iv];
+    double here = (both ? p->cut_both[iv] : p->cut[iv]) + sharing(p, loop), below = best_below(p, loop), alone = p->n * p->work[iv];
+    Where w = below * inside_gain < here ? BELOW : both ? BOTH : HERE;
+    *cost = w == BELOW ? below : here;
     if (*cost < alone)
         return w;
     *cost = alone;
@@ -232,6 +253,31 @@ static void cut_loop(Parts *p, KInstr *loop) {
         to = kb_binary(&b, KOP_MIN, to, loop->arg[1]);
     loop->arg[0] = from;
     loop->arg[1] = to;
+}
+
+/* Iterations of the loop and of the one inside it are counted through; a part has those from..to - 1 of them. */
+static void cut_both(Parts *p, KInstr *loop) {
+    int64_t units, lowest, highest, trips;
+    KInstr *inner = inner_of(loop, &units);
+    kloop_bounds(inner, &lowest, &highest, &trips);
+    KBuilder b = kb_before(p->k, loop);
+    Arena *a = b.arena;
+    KIndex lo = kx_var(a, loop->arg[0]), length = kx_sub(a, kx_var(a, loop->arg[1]), lo);
+    KIndex all = kx_scale(a, kx_div(&b, kx_add_const(a, length, loop->step - 1), loop->step), units);
+    KIndex from = kx_share(&b, kx_var(a, p->part), all, p->n), to = kx_share(&b, kx_add_const(a, kx_var(a, p->part), 1), all, p->n);
+    KIndex first = kx_div(&b, from, units), end = kx_div(&b, kx_add_const(a, to, units - 1), units);
+    KValue *begin = kx_value(&b, kx_add(a, lo, kx_scale(a, first, loop->step)));
+    KValue *stop = kb_binary(&b, KOP_MIN, kx_value(&b, kx_add(a, lo, kx_scale(a, end, loop->step))), loop->arg[1]);
+    loop->arg[0] = begin;
+    loop->arg[1] = stop;
+    b = kb_before(p->k, inner);
+    KIndex done = kx_scale(a, kx_div(&b, kx_sub(a, kx_var(a, kb_iv(loop)), lo), loop->step), units);
+    KIndex begun = kx_var(a, kb_binary(&b, KOP_MAX, kx_value(&b, kx_sub(a, from, done)), kb_int(&b, DT_INDEX, 0)));
+    KIndex ended = kx_sub(a, to, done);
+    if (trips > units) /* with all the units comes the iteration that counts as none */
+        ended = kx_add(a, ended, kx_div(&b, ended, units));
+    inner->arg[0] = kx_value(&b, kx_add_const(a, kx_scale(a, begun, inner->step), lowest));
+    inner->arg[1] = kb_binary(&b, KOP_MIN, kx_value(&b, kx_add_const(a, kx_scale(a, ended, inner->step), lowest)), inner->arg[1]);
 }
 
 /* What stands between loops, from..to - 1, is done by one part alone: the one with the least to do. Values that loops
@@ -277,6 +323,8 @@ static void cut_block(Parts *p, KBlock *block) {
         from = NULL;
         if (at == HERE)
             cut_loop(p, i);
+        else if (at == BOTH)
+            cut_both(p, i);
         else
             cut_block(p, i->block[0]);
     }
@@ -312,7 +360,7 @@ static bool make_parts(KKernel *k, int parts, double least_work, double gain) {
     Arena *a = k->module->arena;
     int values = k->next_id;
     Parts p = {k, parts, NULL, ARENA_ARRAY(a, double, values), ARENA_ARRAY(a, double, values), ARENA_ARRAY(a, double, values),
-               ARENA_ARRAY(a, int64_t, values), ARENA_ARRAY(a, bool, values), 0, ARENA_ARRAY(a, double, parts)};
+               ARENA_ARRAY(a, double, values), ARENA_ARRAY(a, int64_t, values), ARENA_ARRAY(a, bool, values), 0, ARENA_ARRAY(a, double, parts)};
     double wait, work = count_calls(&p, &wait), whole = best(&p, k->body, p.calls);
     if (!p.calls || (work + wait) / p.calls < least_work || whole / parts * gain >= work)
         return false;

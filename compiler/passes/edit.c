@@ -78,3 +78,20 @@ bool edit_is_any(const Node *n, const char *const *op_types) {
         op_types++;
     return *op_types != NULL;
 }
+
+bool edit_is_image_mean(const Node *n) {
+    const Value *x = n->in[0], *axes = n->nin > 1 ? n->in[1] : NULL;
+    bool seen[GRAPH_MAX_RANK] = {false};
+    if (edit_is(n, "GlobalAveragePool"))
+        return true;
+    if (!edit_is(n, "ReduceMean") || x->rank < 3 || !value_is_const(axes))
+        return false;
+    for (int64_t i = 0; i < value_count(axes); i++) {
+        int64_t d = const_int(axes, i);
+        seen[d < 0 ? d + x->rank : d] = true;
+    }
+    for (int d = 0; d < x->rank; d++)
+        if (seen[d] != (d >= 2))
+            return false;
+    return true;
+}

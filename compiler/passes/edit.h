@@ -24,5 +24,7 @@ Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim);
 static inline Attr edit_int(const char *name, int64_t i) { return (Attr){.name = name, .kind = ATTR_INT, .i = i}; }
 bool edit_is(const Node *n, const char *op_type); /* of ai.onnx */
 bool edit_is_any(const Node *n, const char *const *op_types); /* NULL ends them */
+/* GlobalAveragePool, or ReduceMean over the same axes. */
+bool edit_is_image_mean(const Node *n);
 
 #endif

@@ -13,6 +13,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/group.c \
 	compiler/passes/infer.c \
 	compiler/passes/layout.c \
+	compiler/passes/means.c \
 	compiler/passes/passes.h \
 	compiler/passes/plan.c \
 	compiler/passes/products.c \

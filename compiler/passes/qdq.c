@@ -169,26 +169,10 @@ static Value *make_binary(Wanted *t, const Node *n) {
     return new_node(t, "com.microsoft", sum ? "QLinearAdd" : "QLinearMul", n, 8, in, 0, NULL);
 }
 
-/* ReduceMean over the spatial axes is a global average. */
-static bool is_spatial_mean(const Node *n) {
-    const Value *x = n->in[0], *axes = n->nin > 1 ? n->in[1] : NULL;
-    bool seen[GRAPH_MAX_RANK] = {false};
-    if (!edit_is(n, "ReduceMean") || x->rank < 3 || !axes || !value_is_const(axes))
-        return false;
-    for (int64_t i = 0; i < value_count(axes); i++) {
-        int64_t d = const_int(axes, i);
-        seen[d < 0 ? d + x->rank : d] = true;
-    }
-    for (int d = 0; d < x->rank; d++)
-        if (seen[d] != (d >= 2))
-            return false;
-    return true;
-}
-
 static Value *make_average(Wanted *t, const Node *n) {
     Quantised x;
-    bool local = edit_is(n, "AveragePool"), mean = is_spatial_mean(n);
-    if ((!local && !mean && !edit_is(n, "GlobalAveragePool")) || !quantised_tensor(n->in[0], &x))
+    bool local = edit_is(n, "AveragePool");
+    if ((!local && !edit_is_image_mean(n)) || !quantised_tensor(n->in[0], &x))
         return NULL;
     if (dtype_size(x.dtype) > 1 && (double)value_count(x.x) * quantised_widest(&x) > (double)INT32_MAX * (double)(x.x->dim[0] * x.x->dim[1]))
         return NULL;

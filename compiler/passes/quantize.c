@@ -21,16 +21,6 @@ typedef struct Plan {
 
 /* --- which operators --- */
 
-static bool is_spatial_mean(const Node *n) {
-    const Value *axes = n->nin > 1 ? n->in[1] : NULL;
-    if (!edit_is(n, "ReduceMean") || n->in[0]->rank < 3 || !value_is_const(axes) || value_count(axes) != n->in[0]->rank - 2)
-        return false;
-    for (int64_t i = 0; i < value_count(axes); i++)
-        if ((const_int(axes, i) + n->in[0]->rank) % n->in[0]->rank < 2)
-            return false;
-    return true;
-}
-
 /* Of one input, element by element: a table. */
 static bool is_function(const Node *n) {
     static const char *const names[] = {"Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid", "HardSwish", "Elu", "Selu", "Celu",
@@ -50,8 +40,8 @@ static bool is_function(const Node *n) {
 
 /* Sums, products and others of values that are bytes by then. What is computed with floats anyway stays as it is. */
 static bool joins(const Plan *s, const Node *n) {
-    static const char *const names[] = {"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool", "Softmax", NULL};
-    bool one = is_function(n) || is_spatial_mean(n);
+    static const char *const names[] = {"Add", "Mul", "Concat", "AveragePool", "Softmax", NULL};
+    bool one = is_function(n) || edit_is_image_mean(n);
     if (!one && !edit_is_any(n, names))
         return false;
     for (int i = 0; i < n->nin; i++) {

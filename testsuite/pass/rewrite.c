@@ -41,6 +41,12 @@ static void run_attention3(Graph *g) { pass_attention(g, &target, 3); }
 
 static void run_signs(Graph *g) { pass_signs(g, &(Target){.name = "test", .dot = DOT_U8S8}); }
 
+static void run_means(Graph *g) {
+    Target cached = target;
+    cached.l1 = 32 << 10;
+    pass_means(g, &cached);
+}
+
 static void run_prune(Graph *g) { pass_prune(g, NULL); }
 
 static void run_words(Graph *g) {
@@ -67,7 +73,8 @@ static const struct {
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
     {"weights", NULL, run_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
-    {"swish", pass_swish, NULL},       {"signs", run_signs, NULL}, {"window_rows", run_window_rows, NULL},
+    {"swish", pass_swish, NULL},       {"means", run_means, NULL},  {"signs", run_signs, NULL},
+    {"window_rows", run_window_rows, NULL},
 };
 
 static bool run_pass(Graph *g, const char *name, StrBuf *out) {
@@ -153,6 +160,8 @@ static void run_transformations(Arena *a, char *steps, const char *text, StrBuf 
             kernel_simplify(k);
         else if (!strcmp(what, "schedule"))
             schedule_kernel(k, &target);
+        else if (!strcmp(what, "parts"))
+            sb_printf(out, schedule_parts(k, atoi(name)) ? "" : "no: parts\n");
         else if (!loop || !transform(k, what, loop, n))
             sb_printf(out, "no: %s %s\n", what, name);
         const char *broken = kernel_verify(k);
