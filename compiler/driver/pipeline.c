@@ -77,7 +77,8 @@ static bool is_plain(const Compilation *c, const Target *target) { return target
 
 KModule *pipeline_unscheduled(Compilation *c, const Target *target) {
     bool fixed = c->requant == REQUANT_BY_TARGET ? !target->float32 : c->requant == REQUANT_FIXED;
-    LowerOptions o = {.dot = target->dot & ~(unsigned)DOT_ROWS, .roomy = c->target->vector_bits && target->l1, .fixed_point = fixed};
+    LowerOptions o = {.dot = target->dot & ~(unsigned)DOT_ROWS, .roomy = c->target->vector_bits && target->l1, .fixed_point = fixed,
+                      .words = c->target->words && c->target->dot & (DOT_U8S8 | DOT_S8S8), .plain = is_plain(c, target)};
     KModule *m = lower_graph(c->graph, c->arena, &o);
     schedule_module_dots(m, target, is_plain(c, target));
     return m;

@@ -340,6 +340,13 @@ KValue *kb_extract(KBuilder *b, KValue *x, int first, int lanes) {
     return v;
 }
 
+KValue *kb_words(KBuilder *b, int n, KValue *const *x, int first, int lanes) {
+    assert(n >= 1 && n <= 4 && dtype_bits(x[0]->type.dtype) == 8 && first >= 0 && first + lanes <= x[0]->type.lanes);
+    KValue *v = insert1(b, KOP_WORDS, n, x, (KType){DT_I32, lanes});
+    v->def->imm.i = first;
+    return v;
+}
+
 KValue *kb_reduce(KBuilder *b, KOp op, KValue *x) {
     return x->type.lanes == 1 ? x : insert1(b, op, 1, &x, (KType){x->type.dtype, 1});
 }

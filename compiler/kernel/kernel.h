@@ -219,6 +219,7 @@ KValue *kb_bitcast(KBuilder *b, KValue *x, DType to); /* more or fewer lanes whe
 KValue *kb_splat(KBuilder *b, KValue *x, int lanes);       /* x itself when lanes is 1 */
 KValue *kb_pack(KBuilder *b, int n, KValue *const *x);
 KValue *kb_extract(KBuilder *b, KValue *x, int first, int lanes);
+KValue *kb_words(KBuilder *b, int n, KValue *const *x, int first, int lanes);
 KValue *kb_reduce(KBuilder *b, KOp op, KValue *x);
 KValue *kb_ramp(KBuilder *b, KValue *base, int lanes, int64_t step);
 KValue *kb_load(KBuilder *b, KParam *p, KIndex at);

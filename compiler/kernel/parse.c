@@ -281,6 +281,7 @@ static bool parse_instr(Parse *p, KBlock *b) {
     KFunc *func = NULL;
     KValue *v;
     KOp op = KOP_CONST;
+    int64_t first = 0;
     bool ok;
     if (!parse_results(p, &r) || !find_op(p, &op))
         return false;
@@ -312,6 +313,9 @@ static bool parse_instr(Parse *p, KBlock *b) {
         if (ok)
             VEC_PUSH(s->arena, &args, v);
         break;
+    case KOP_WORDS:
+        ok = scan_int(s, &first) && scan_expect(s, ",") && parse_list(p, &args);
+        break;
     default:
         ok = (op == KOP_YIELD && !scan_is(s, "%")) || parse_list(p, &args);
     }
@@ -322,6 +326,7 @@ static bool parse_instr(Parse *p, KBlock *b) {
     KInstr *i = insert(p, b, op, &args, &r);
     i->mem = mem;
     i->func = func;
+    i->imm.i = first;
     if (op == KOP_CONST && !parse_const(p, i))
         return false;
     if ((op == KOP_RAMP || op == KOP_EXTRACT) && !scan_int(s, &i->imm.i))

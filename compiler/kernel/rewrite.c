@@ -72,6 +72,7 @@ static KValue *clone_value(KBuilder *b, KMap *m, const KInstr *i, KValue **arg) 
     case KOP_SPLAT: return kb_splat(b, arg[0], t.lanes);
     case KOP_PACK: return kb_pack(b, i->nargs, arg);
     case KOP_EXTRACT: return kb_extract(b, arg[0], (int)i->imm.i, t.lanes);
+    case KOP_WORDS: return kb_words(b, i->nargs, arg, (int)i->imm.i, t.lanes);
     case KOP_REDUCE_ADD:
     case KOP_REDUCE_MUL:
     case KOP_REDUCE_MIN:

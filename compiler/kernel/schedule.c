@@ -380,6 +380,17 @@ static void tile(Schedule *s, KInstr *row, bool blocks, int rows, int lanes) {
     }
 }
 
+static bool makes_words(const KBlock *b) {
+    for (const KInstr *i = b->first; i; i = i->next) {
+        if (i->op == KOP_WORDS)
+            return true;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n] && makes_words(i->block[n]))
+                return true;
+    }
+    return false;
+}
+
 /* The row loop with the vector loop right inside, or the loop over its blocks: borders apart, the middle in tiles. */
 static void tile_rows_of(Schedule *s, KInstr *row, bool blocks, Tile t, int lanes) {
     int64_t lo, hi, from, to;
@@ -393,7 +404,8 @@ static void tile_rows_of(Schedule *s, KInstr *row, bool blocks, Tile t, int lane
         return;
     if (from > lo && !schedule_cut(s->k, row, from, &middle))
         return;
-    if (after && middle != row && from == lo + 1 && hi == to + 1) { /* one piece of code for both borders */
+    if (after && middle != row && from == lo + 1 && hi == to + 1 && !makes_words(row->block[0])) {
+        /* One piece of code for both borders, unless they share words with what is between. */
         KBuilder b = kb_before(s->k, row);
         row->arg[1] = kb_int(&b, DT_INDEX, hi);
         row->step = to - lo;
@@ -636,7 +648,8 @@ static void schedule_block(Schedule *s, KBlock *b) {
     }
 }
 
-/* Short loops of known length become straight code, from the inside. */
+/* Short loops of known length become straight code, from the inside. Words that several iterations make are then made once,
+ * which pays for more code. */
 static void unroll_short(KKernel *k, KBlock *b, int most) {
     for (KInstr *i = b->first, *next; i; i = next) {
         next = i->next;
@@ -645,7 +658,7 @@ static void unroll_short(KKernel *k, KBlock *b, int most) {
                 unroll_short(k, i->block[n], most);
         int64_t lo, hi, trips;
         if (i->op == KOP_FOR && i->loop == KLOOP_REDUCE && kloop_bounds(i, &lo, &hi, &trips) && trips <= 9 &&
-            trips * count_instrs(i->block[0]) <= most)
+            trips * count_instrs(i->block[0]) <= (makes_words(i->block[0]) ? 2 * most : most))
             schedule_unroll(k, i);
     }
 }
@@ -728,6 +741,7 @@ void schedule_module_as(KModule *m, const Target *t, const ScheduleTable *table)
         schedule_kernel_as(k, t, e ? e->choice : (ScheduleChoice){0});
     }
     schedule_module_narrow(m, t);
+    schedule_module_words(m);
     drop_functions(m);
 }
 

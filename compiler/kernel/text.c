@@ -171,6 +171,10 @@ static void print_instr(StrBuf *out, const KInstr *i, int depth) {
         sb_puts(out, ", ");
         print_list(out, 1, i->arg);
         break;
+    case KOP_WORDS:
+        sb_printf(out, "%lld, ", (long long)i->imm.i);
+        print_list(out, i->nargs, i->arg);
+        break;
     case KOP_RAMP:
     case KOP_EXTRACT:
         print_list(out, 1, i->arg);

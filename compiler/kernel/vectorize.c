@@ -115,8 +115,8 @@ static void store(Lanes *l, const KInstr *i) {
 }
 
 static KValue *widened(Lanes *l, const KInstr *i) {
-    KValue *a[3] = {0};
-    for (int k = 0; k < i->nargs && k < 3; k++)
+    KValue *a[4] = {0};
+    for (int k = 0; k < i->nargs && k < 4; k++)
         a[k] = vector_of(l, i->arg[k]);
     DType to = i->result[0]->type.dtype;
     switch (i->op) {
@@ -127,6 +127,7 @@ static KValue *widened(Lanes *l, const KInstr *i) {
     case KOP_SELECT: return kb_select(&l->b, a[0], a[1], a[2]);
     case KOP_CAST: return kb_cast(&l->b, a[0], to);
     case KOP_BITCAST: return kb_bitcast(&l->b, a[0], to);
+    case KOP_WORDS: return kb_words(&l->b, i->nargs, a, 0, l->n);
     default: return i->nargs == 1 ? kb_unary(&l->b, i->op, a[0]) : kb_binary(&l->b, i->op, a[0], a[1]);
     }
 }

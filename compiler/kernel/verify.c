@@ -221,6 +221,11 @@ static bool check_vector(Check *c, const KInstr *i) {
         if (from.dtype != to.dtype || i->imm.i < 0 || i->imm.i > from.lanes - to.lanes)
             return fail(c, i, "%d lanes from %lld of %d", to.lanes, (long long)i->imm.i, from.lanes);
         return true;
+    case KOP_WORDS:
+        if (!arguments_equal(i, 0) || (from.dtype != DT_I8 && from.dtype != DT_U8) || to.dtype != DT_I32 || i->imm.i < 0 ||
+            i->imm.i > from.lanes - to.lanes)
+            return fail(c, i, "%d words from byte %lld of %d", to.lanes, (long long)i->imm.i, from.lanes);
+        return true;
     case KOP_RAMP:
         if (from.dtype != DT_INDEX || from.lanes != 1 || to.dtype != DT_INDEX)
             return fail(c, i, "ramps are of indices");
@@ -421,6 +426,7 @@ static bool check_counts(Check *c, const KInstr *i) {
         return fail(c, NULL, "an instruction of no kind");
     const KOpInfo *info = &kop_info[i->op];
     if ((info->args >= 0 && i->nargs != info->args) || (i->op == KOP_PACK && i->nargs < 1) ||
+        (i->op == KOP_WORDS && (i->nargs < 1 || i->nargs > 4)) ||
         (i->op == KOP_FOR && i->nargs < 2))
         return fail(c, i, "%d arguments", i->nargs);
     if (info->results >= 0 && i->nresults != info->results)
@@ -461,6 +467,7 @@ static bool check_kind(Check *c, const KInstr *i) {
     case KOP_SPLAT:
     case KOP_PACK:
     case KOP_EXTRACT:
+    case KOP_WORDS:
     case KOP_REDUCE_ADD:
     case KOP_REDUCE_MUL:
     case KOP_REDUCE_MIN:

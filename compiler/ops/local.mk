@@ -33,6 +33,8 @@ libmlcc_a_SOURCES += \
 	compiler/ops/qblock.c \
 	compiler/ops/qblock.h \
 	compiler/ops/qconv.c \
+	compiler/ops/qdepthwise.c \
+	compiler/ops/qdepthwise.h \
 	compiler/ops/qlinear.c \
 	compiler/ops/qmatmul.c \
 	compiler/ops/quant.c \

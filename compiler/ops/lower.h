@@ -12,6 +12,8 @@
 typedef struct LowerOptions {
     unsigned dot; /* Target.dot: products of bytes take the left operand with the sign that suits it */
     bool roomy;   /* tables may be larger than the weights that they are made from */
+    bool words;   /* bytes from several places become words cheaply: Target.words */
+    bool plain;   /* for a compiler without vectors; tables are the same */
     bool fixed_point; /* products of integers are brought to their output's scale by integers */
 } LowerOptions;
 

@@ -4,6 +4,7 @@
  * position only near the borders, where taps fall outside. */
 #include <string.h>
 
+#include "ops/qdepthwise.h"
 #include "ops/quant.h"
 #include "ops/rules.h"
 #include "ops/window.h"
@@ -164,14 +165,18 @@ static KValue *convolve(Lower *l, const Node *n, const Inputs *in, const KIndex 
     KValue *zero = kb_int(b, DT_I32, 0), *weight_zero = zero, *sum;
     if (!quant_is_zero(n, in->weight_zero))
         weight_zero = quant_param(l, n, in->weight_zero, idx[1], DT_I32);
-    int shift = k->dim[1] % 4 == 0 ? quant_shift(l, n->in[0]->dtype) : 0;
+    bool depthwise = quant_is_zero(n, in->weight_zero) && depthwise_suits(l, n, k, &w, group);
+    int shift = k->dim[1] % 4 == 0 || depthwise ? quant_shift(l, n->in[0]->dtype) : 0;
     if ((shift || !quant_is_zero(n, in->zero)) && plan_classes(n, in, &w, l->options.roomy, classes, &count, &taps)) {
         sum = start_from_table(l, n, in, &w, classes, count, taps, shift, idx);
     } else {
+        depthwise = depthwise && !shift && quant_is_zero(n, in->zero);
         shift = 0;
         zero = quant_param(l, n, in->zero, NULL, DT_I32);
         sum = quant_has(n, in->bias) ? lower_load(l, n, in->bias, idx + 1) : kb_int(b, DT_I32, 0);
     }
+    if (depthwise)
+        return depthwise_sum(l, n, k, &w, idx, sum, shift != 0);
     const Operands operands = {n, in, zero, weight_zero, shift != 0};
     return window_convolve(l, &w, (GroupChannels){k->dim[1], k->dim[0] / group}, idx, sum, product, &operands);
 }

@@ -70,6 +70,21 @@ def first_convolutions(t, zero):
         add("ConvInteger", extremes(t, shape).transpose(last), extremes(np.int8, weights, -127), zero, order=back, **attributes)
 
 
+def depthwise(t, zero):
+    """Columns of two to eight rows; borders on each side, on both at once, or on none; images of few rows and columns."""
+    for shape, kernel, attributes in (
+            ((1, 64, 9, 11), (3, 3), dict(pads=[1, 1, 1, 1])),
+            ((2, 40, 9, 11), (3, 3), dict(pads=[0, 0, 1, 1], strides=[2, 2])),
+            ((1, 16, 2, 3), (3, 3), dict(pads=[1, 1, 1, 1])),
+            ((1, 96, 1, 1), (3, 3), dict(pads=[1, 1, 1, 1])),
+            ((1, 72, 9, 9), (5, 5), dict(pads=[2, 2, 2, 2])),
+            ((1, 33, 12, 30), (2, 1), dict(strides=[1, 3])),
+            ((1, 48, 14, 9), (4, 3), dict(dilations=[3, 2], pads=[4, 2, 5, 2])),
+            ((1, 32, 20, 6), (8, 2), dict(pads=[7, 0, 0, 1], strides=[3, 1])),
+            ((1, 32, 20, 6), (7, 3), dict())):
+        add("ConvInteger", extremes(t, shape), extremes(np.int8, (shape[1], 1, *kernel)), zero, group=shape[1], **attributes)
+
+
 def model(outputs):
     inputs = [tensor(*g) for g in given]
     graph = helper.make_graph(nodes, "bytes", inputs, outputs, constants)
@@ -83,6 +98,9 @@ def main(folder):
     products(np.uint8, 128, -128)
     first_convolutions(np.int8, -7)
     first_convolutions(np.uint8, 0)
+    depthwise(np.int8, 9)
+    depthwise(np.uint8, 0)
+    depthwise(np.uint8, 200)
     anything = [helper.make_tensor_value_info(y, TensorProto.INT32, None) for y in results]
     want = ReferenceEvaluator(model(anything)).run(None, dict(given))
     data = os.path.join(folder, "test_data_set_0")

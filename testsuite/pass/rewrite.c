@@ -162,6 +162,8 @@ static void run_transformations(Arena *a, char *steps, const char *text, StrBuf 
             schedule_kernel(k, &target);
         else if (!strcmp(what, "parts"))
             sb_printf(out, schedule_parts(k, atoi(name)) ? "" : "no: parts\n");
+        else if (!strcmp(what, "words"))
+            schedule_module_words(m);
         else if (!loop || !transform(k, what, loop, n))
             sb_printf(out, "no: %s %s\n", what, name);
         const char *broken = kernel_verify(k);

@@ -227,6 +227,13 @@ static const char *scalar_cast(Printer *p, const KInstr *i) {
     return arena_printf(p->arena, "(%s)%s", dtype_c(to), operand(p, i, 0));
 }
 
+static const char *words_text(Printer *p, const KInstr *i) {
+    char *s = arena_printf(p->arena, "%s(", c_words_helper(p->h, i->arg[0]->type, i->nargs, (int)i->imm.i, i->result[0]->type.lanes));
+    for (int k = 0; k < i->nargs; k++)
+        s = arena_printf(p->arena, "%s%s%s", s, k ? ", " : "", text_of(p, i->arg[k]));
+    return arena_printf(p->arena, "%s)", s);
+}
+
 static const char *scalar_text(Printer *p, const KInstr *i) {
     DType t = i->arg[0]->type.dtype;
     bool f = dtype_is_float(t);
@@ -250,6 +257,7 @@ static const char *scalar_text(Printer *p, const KInstr *i) {
         return arena_printf(p->arena, "%s ? %s : %s", operand(p, i, 0), operand(p, i, 1), operand(p, i, 2));
     case KOP_CAST: return scalar_cast(p, i);
     case KOP_BITCAST: return call_helper(p, "bitcast", i, i->result[0]->type, t);
+    case KOP_WORDS: return words_text(p, i);
     default: return scalar_binary(p, i);
     }
 }
@@ -284,6 +292,7 @@ static const char *vector_text(Printer *p, const KInstr *i) {
                                 (long long)i->imm.i);
         return arena_printf(p->arena, "%s(%s, %lld)", c_helper(p->h, "extract", t, (DType)a.lanes), text_of(p, i->arg[0]),
                             (long long)i->imm.i);
+    case KOP_WORDS: return words_text(p, i);
     case KOP_REDUCE_ADD:
     case KOP_REDUCE_MUL:
     case KOP_REDUCE_MIN:

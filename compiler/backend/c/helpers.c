@@ -10,8 +10,7 @@ static const char *name_of(Arena *a, KType t) {
     return t.lanes == 1 ? dtype_name(t.dtype) : arena_printf(a, "%sx%d", dtype_name(t.dtype), t.lanes);
 }
 
-/* True the first time that a name is asked for. */
-static bool first_time(Helpers *h, const char *name) {
+bool c_first_time(Helpers *h, const char *name) {
     if (strmap_get(&h->seen, name))
         return false;
     strmap_put(h->arena, &h->seen, name, h);
@@ -27,7 +26,7 @@ const char *c_type(Helpers *h, KType t) {
     if (t.lanes == 1)
         return dtype_c(t.dtype);
     const char *name = name_of(h->arena, t);
-    bool first = first_time(h, name);
+    bool first = c_first_time(h, name);
     if (first && c_is_bytes(h, t))
         c_bytes_type(h, name);
     else if (first) {
@@ -41,7 +40,7 @@ const char *c_type(Helpers *h, KType t) {
 
 const char *c_memory_type(Helpers *h, KType t) {
     const char *name = arena_printf(h->arena, "%s_u", name_of(h->arena, t));
-    if (first_time(h, name))
+    if (c_first_time(h, name))
         sb_printf(&h->types, "typedef %s %s __attribute__((vector_size(%d), aligned(%d), may_alias));\n", dtype_c(t.dtype), name,
                   t.lanes * dtype_size(t.dtype), dtype_size(t.dtype));
     return name;
@@ -616,7 +615,7 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
         name = arena_printf(h->arena, "%s_%d", name, (int)from);
     else if (one_of(family, "cast bitcast word"))
         name = arena_printf(h->arena, "%s_%s", name, dtype_name(from));
-    if (!first_time(h, name))
+    if (!c_first_time(h, name))
         return name;
     if (c_is_bytes(h, t))
         c_bytes_helper(h, family, name, from);

@@ -235,6 +235,7 @@ static LLVMValueRef expression(Body *b, const KInstr *i) {
     case KOP_SPLAT:
     case KOP_PACK:
     case KOP_EXTRACT:
+    case KOP_WORDS:
     case KOP_REDUCE_ADD:
     case KOP_REDUCE_MUL:
     case KOP_REDUCE_MIN:

@@ -59,12 +59,34 @@ static LLVMValueRef ramp(const Unit *u, const KInstr *i, LLVMValueRef x) {
     return LLVMBuildAdd(u->builder, build_splat(u, x, n), LLVMConstVector(step, (unsigned)n), "");
 }
 
+/* The bytes of two vectors behind those of two others, picked in turn. */
+static LLVMValueRef words(const Unit *u, const KInstr *i, LLVMValueRef *x) {
+    int n = i->arg[0]->type.lanes, lanes = i->result[0]->type.lanes;
+    LLVMTypeRef word = type_of(u, i->result[0]->type);
+    if (n == 1 || i->nargs == 1) {
+        LLVMValueRef sum = NULL;
+        for (int k = 0; k < i->nargs; k++) {
+            LLVMValueRef byte = LLVMBuildZExt(u->builder, n == 1 ? x[k] : take(u, x[k], (int)i->imm.i, lanes), word, "");
+            LLVMValueRef at = LLVMBuildShl(u->builder, byte, splat_int(word, (uint64_t)(8 * k)), "");
+            sum = sum ? LLVMBuildOr(u->builder, sum, at, "") : at;
+        }
+        return sum;
+    }
+    LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(x[0])), *mask = ARENA_ARRAY(u->arena, LLVMValueRef, 4 * lanes);
+    LLVMValueRef low = shuffle(u, x[0], x[1], 0, 2 * n, 1), high = shuffle(u, i->nargs > 2 ? x[2] : zero, i->nargs > 3 ? x[3] : zero, 0, 2 * n, 1);
+    for (int k = 0; k < 4 * lanes; k++)
+        mask[k] = lane_number(u, k % 4 * n + (int)i->imm.i + k / 4);
+    LLVMValueRef bytes = LLVMBuildShuffleVector(u->builder, low, high, LLVMConstVector(mask, (unsigned)(4 * lanes)), "");
+    return LLVMBuildBitCast(u->builder, bytes, word, "");
+}
+
 LLVMValueRef build_shape(const Unit *u, const KInstr *i, LLVMValueRef *x) {
     switch (i->op) {
     case KOP_SPLAT: return build_splat(u, x[0], i->result[0]->type.lanes);
     case KOP_PACK: return pack(u, i, x);
     case KOP_EXTRACT:
         return i->arg[0]->type.lanes == 1 ? x[0] : take(u, x[0], (int)i->imm.i, i->result[0]->type.lanes);
+    case KOP_WORDS: return words(u, i, x);
     case KOP_RAMP: return ramp(u, i, x[0]);
     default: return reduce(u, i, x[0]);
     }
