@@ -2,10 +2,11 @@
 # For test scripts: counting, and where things are. Sourced with $0 in testsuite/KIND/.
 #
 #     . "$(dirname "$0")/../lib.sh"
-#     case_ok NAME COMMAND...     COMMAND exits 0
+#     case_ok NAME COMMAND...         COMMAND exits 0
 #     pass NAME / fail NAME WHY / skip NAME WHY
+#     shipped_targets                 prints those for which mlcc verify runs programs
 #     missing_for TARGET COMMAND...   prints what keeps this machine from running programs for a target
-#     finish KIND                 prints the counts and exits
+#     finish                          prints the counts and exits
 #
 # make check sets MLCC (the compiler), SRC (the source folder), CC, CLANG and PYTHON; a script run by hand takes ./mlcc
 # and its own place. $work is a folder of the script's own, in the build folder and empty at the start.
@@ -50,17 +51,34 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# missing_for TARGET COMMAND...: what is not here of the commands, or why this machine runs no programs for the target.
+# All but wasm32, which needs a program around it.
+shipped_targets() {
+    echo native
+    ls "$SRC/targets" | sed -n 's/\.json$//p' | grep -v -x wasm32
+}
+
+tools_for() {
+    case $1 in
+    generic) echo cc ;;
+    native | x86-64-*) echo gcc ;;
+    rpi4 | cortex-a*) echo aarch64-linux-gnu-gcc qemu-aarch64 ;;
+    riscv64-*) echo riscv64-linux-gnu-gcc qemu-riscv64 ;;
+    cortex-m*) echo arm-none-eabi-gcc qemu-system-arm ;;
+    esac
+}
+
+# missing_for TARGET COMMAND...: what is not here of the target's tools and the commands, or why this machine runs no programs
+# for the target.
 missing_for() {
     for_target=$1
     shift
-    for command in "$@"; do
+    for command in $(tools_for "$for_target") "$@"; do
         have "$command" || { echo "no $command"; return; }
     done
     case $for_target in
     x86-64-v3) level='avx2 .*bmi2|bmi2 .*avx2' ;;
     x86-64-v4) level='avx512dq .*avx512vl|avx512vl .*avx512dq' ;;
-    cortex-*)
+    cortex-m*)
         arm-none-eabi-gcc --specs=picolibc.specs -E -x c /dev/null >/dev/null 2>&1 || echo "no picolibc for arm-none-eabi"
         return
         ;;
@@ -71,7 +89,7 @@ missing_for() {
 
 finish() {
     [ $n_failed -ne 0 ] || rm -rf "$work"
-    echo "$1: $n_passed passed, $n_failed failed, $n_skipped skipped"
+    echo "$(basename "$0" .sh): $n_passed passed, $n_failed failed, $n_skipped skipped"
     [ $n_failed -eq 0 ]
     exit
 }

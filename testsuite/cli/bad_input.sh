@@ -157,4 +157,4 @@ echo '{"name": "x", ' >in/broken.json
 [ $? -eq 2 ] && grep -q 'none.json' err && pass "a target file that is not there" ||
     fail "a target file that is not there" "$(cat err)"
 cd "$top" || exit 1
-finish bad_input
+finish

@@ -28,4 +28,4 @@ for form in c o; do
     cd .. || exit 1
 done
 cd "$work/../../.." || exit 1
-finish examples
+finish

@@ -187,4 +187,4 @@ rm -rf run && mkdir run
 [ "$(grep -c ' model_data ' out)" -eq 2 ] && grep -q PASS out && pass "weights and vectors in a section" ||
     fail "weights and vectors in a section" "$(cat out)"
 cd "$top" || exit 1
-finish generated
+finish

@@ -7,7 +7,7 @@ cd "$work" || exit 1
 model=$SRC/examples/digits/model.onnx
 if ! "$PYTHON" -c 'import numpy, onnx' 2>/dev/null; then
     skip "kinds of quantisation" "no numpy or no onnx for Python"
-    finish quantize_kinds
+    finish
 fi
 "$PYTHON" "$SRC/testsuite/cli/quantize_data.py" "$SRC/examples/digits/testset.bin" || exit 1
 
@@ -170,4 +170,4 @@ rejects 2 "a kind that is none" "quantize does not take int3" "$model" --quantiz
 rejects 1 "compiling below the floor" "top-1 is 9" "$model" --quantize=dynamic --data digits.npz --accuracy-floor 1 -o x.c
 rejects 1 "nothing to quantise" "no product with constant" quantize relu.onnx --dynamic -o x.onnx
 cd "$top" || exit 1
-finish quantize_kinds
+finish

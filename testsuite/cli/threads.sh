@@ -155,4 +155,4 @@ else
     skip "no races" "$(tail -n 1 err)"
 fi
 cd "$top" || exit 1
-finish threads
+finish

@@ -68,7 +68,7 @@ for entry in '"rows": 3, "vectors": 1' '"lanes": 4, "blocks_inside": 1' '"row_lo
     sed 's/compiled by.*//; s/tuned\.//' tuned.c | cmp -s - plain.txt &&
         fail "other code: $entry" "the same" || pass "other code: $entry"
     for via in c object jit; do
-        missing=$(missing_for x86-64-v3 gcc)
+        missing=$(missing_for x86-64-v3)
         if [ -n "$missing" ]; then
             skip "verify via $via: $entry" "$missing"
         else
@@ -135,4 +135,4 @@ for choice in '"rows": 0' '"rows": 1e9' '"rows": 2.5' '"rows": -3' '"rows": "2"'
     wrong "the choice $choice" "must be a" "$none {\"0123456789abcdef\": {$choice}}}"
 done
 expect_error "no such file" 1 "nowhere.json" case/model.onnx -o x.c --tuning nowhere.json
-finish cli
+finish

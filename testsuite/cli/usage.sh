@@ -129,4 +129,4 @@ if [ -w /dev/full ]; then
         pass "a list on a full disk"
 fi
 cd "$OLDPWD" || exit 1
-finish usage
+finish

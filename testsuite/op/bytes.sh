@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 if ! "$PYTHON" -c 'import onnx, numpy' 2>/dev/null; then
     skip "products of bytes" "$PYTHON has no onnx package (pip install onnx numpy)"
-    finish bytes
+    finish
 fi
 PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$SRC/testsuite/op/bytes.py" "$work/case" || fail "the case" "bytes.py failed"
 
@@ -20,20 +20,13 @@ verify() {
         fi
     done
 }
-verify generic "$CC"
-verify native "$CC"
-verify x86-64-v3 gcc
-verify x86-64-v4 gcc
-verify rpi4 aarch64-linux-gnu-gcc qemu-aarch64
-verify cortex-a76 aarch64-linux-gnu-gcc qemu-aarch64
-verify riscv64-v riscv64-linux-gnu-gcc qemu-riscv64
-verify cortex-m3 arm-none-eabi-gcc qemu-system-arm
-verify cortex-m4 arm-none-eabi-gcc qemu-system-arm
-verify cortex-m55 arm-none-eabi-gcc qemu-system-arm
+for target in $(shipped_targets); do
+    verify "$target"
+done
 # RISC-V's vectors as GNU C's, and, where their length is known, as its own types.
 for length in "" -mrvv-vector-bits=zvl; do
     name="products of bytes, riscv64-v by $CLANG ${length:-without a length}"
-    why=$(missing_for riscv64-v "$CLANG" riscv64-linux-gnu-gcc qemu-riscv64)
+    why=$(missing_for riscv64-v "$CLANG")
     [ -n "$why" ] && skip "$name" "$why" || case_ok "$name" "$MLCC" verify -q --target riscv64-v --cc "$RISCV $length" "$work/case"
 done
 # The form for compilers without the target's vectors shares the constants' order.
@@ -71,4 +64,4 @@ top=$PWD
 WASM_LD=wasm-ld${CLANG#clang}
 wasm c
 wasm o
-finish bytes
+finish

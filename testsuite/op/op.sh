@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../lib.sh"
 if ! "$PYTHON" -c 'import onnx, numpy' 2>/dev/null; then
     skip "operators" "$PYTHON has no onnx package (pip install onnx numpy)"
-    finish op
+    finish
 fi
 PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$SRC/testsuite/op/run.py" "$MLCC" "$CC" "$SRC" "$work" "$@" || exit 1
 rm -rf "$work"

@@ -32,4 +32,4 @@ fi
 
 long=$(find compiler runtime testsuite -name '*.[ch]' -exec awk 'END { if (NR > 800) print FILENAME ": " NR " lines" }' {} \;)
 if [ -z "$long" ]; then pass "short files"; else fail "short files" "$long"; fi
-finish layers
+finish
