@@ -12,7 +12,7 @@ static bool start(Compilation *c, Diag *d, const Options *o, const Target *targe
     *c = (Compilation){.arena = arena_new(), .diag = d, .target = target};
     if (o->tuning && !strcmp(o->tuning, "none"))
         return true;
-    return tuning_read(c->arena, d, NULL, target, &c->shipped) && (!o->tuning || tuning_read(c->arena, d, o->tuning, target, &c->tuning));
+    return tuning_shipped(c->arena, d, target, &c->shipped) && (!o->tuning || tuning_read(c->arena, d, o->tuning, target, &c->tuning));
 }
 
 bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {

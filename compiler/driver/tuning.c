@@ -116,7 +116,8 @@ static bool parse(Arena *a, Diag *d, const char *text, size_t size, const Target
     return ok;
 }
 
-static bool read_shipped(Arena *a, Diag *d, const Target *t, ScheduleTable *out) {
+bool tuning_shipped(Arena *a, Diag *d, const Target *t, ScheduleTable *out) {
+    *out = (ScheduleTable){0};
     const EmbeddedFile *f = *t->tuning ? embedded_find(arena_printf(a, "tuning/%s.json", t->tuning)) : NULL;
     if (!f) {
         if (*t->tuning)
@@ -134,8 +135,6 @@ bool tuning_read(Arena *a, Diag *d, const char *path, const Target *t, ScheduleT
     FileMap map;
     bool ok = false;
     *out = (ScheduleTable){0};
-    if (!path)
-        return read_shipped(a, d, t, out);
     d->file = path;
     if (file_map(d, path, &map)) {
         if (map.size > MOST_BYTES)

@@ -20,9 +20,10 @@
 #include "support/diag.h"
 #include "support/file.h"
 
-/* The file's entries if it is for the target, else none, after a warning. False after a diagnostic: it is malformed. A path
- * of NULL gives the table that comes with mlcc for such targets, if there is one. */
+/* The file's entries if it is for the target, else none, after a warning. False after a diagnostic: it is malformed. */
 bool tuning_read(Arena *a, Diag *d, const char *path, const Target *t, ScheduleTable *out);
+/* The table that comes with mlcc for such targets; none where there is none. False after a diagnostic. */
+bool tuning_shipped(Arena *a, Diag *d, const Target *t, ScheduleTable *out);
 bool tuning_write(Diag *d, const char *path, const Target *t, const ScheduleTable *table);
 
 #endif
