@@ -310,14 +310,21 @@ static void attend_rows(Attention *a, KIndex row, int64_t rows) {
 
 /* --- tasks --- */
 
+/* A loop over what is the part's of so many things. */
+static KInstr *open_share(Lower *l, const char *name, KIndex part, int64_t things, int64_t parts) {
+    KBuilder *b = &l->b;
+    KIndex whole = kx_const(l->arena, things);
+    KValue *from = kx_value(b, kx_share(b, part, whole, parts));
+    KValue *to = kx_value(b, kx_share(b, kx_add_const(l->arena, part, 1), whole, parts));
+    return kb_for(b, KLOOP_SERIAL, name, from, to, 1, 0, NULL);
+}
+
 /* The rows of one matrix that belong to a piece. */
 static void attend_piece(Attention *a, KIndex piece) {
     Lower *l = a->l;
     KBuilder *b = &l->b;
     int64_t blocks = a->queries / a->rows, rest = a->queries % a->rows;
-    KValue *from = kx_value(b, kx_share(b, piece, kx_const(l->arena, blocks), a->pieces));
-    KValue *to = kx_value(b, kx_share(b, kx_add_const(l->arena, piece, 1), kx_const(l->arena, blocks), a->pieces));
-    KInstr *loop = kb_for(b, KLOOP_SERIAL, "rows", from, to, 1, 0, NULL);
+    KInstr *loop = open_share(l, "rows", piece, blocks, a->pieces);
     attend_rows(a, kx_scale(l->arena, lower_iv(l, loop), a->rows), a->rows);
     kb_end_for(b, loop, NULL);
     if (!rest)
@@ -360,12 +367,9 @@ LOWER(lower_fused_attention) {
         a.sum = scratch(&a, a.rows);
         a.mixed = scratch(&a, a.rows * a.size);
     }
-    KIndex tasks = kx_const(l->arena, a.matrices * a.pieces);
     KInstr *threads = lower_for(l, KLOOP_PARALLEL, "thread", 0, a.threads, 0, NULL);
     a.thread = lower_iv(l, threads);
-    KValue *from = kx_value(&l->b, kx_share(&l->b, a.thread, tasks, a.threads));
-    KValue *to = kx_value(&l->b, kx_share(&l->b, kx_add_const(l->arena, a.thread, 1), tasks, a.threads));
-    KInstr *loop = kb_for(&l->b, KLOOP_SERIAL, "task", from, to, 1, 0, NULL);
+    KInstr *loop = open_share(l, "task", a.thread, a.matrices * a.pieces, a.threads);
     attend_task(&a, lower_iv(l, loop));
     kb_end_for(&l->b, loop, NULL);
     kb_end_for(&l->b, threads, NULL);
