@@ -24,7 +24,7 @@ typedef struct Narrowing {
 
 static const KInstr *bytes_behind(const KValue *v) {
     const KInstr *cast = v->def, *load = cast && cast->op == KOP_CAST ? cast->arg[0]->def : NULL;
-    if (!load || load->op != KOP_LOAD || dtype_bits(load->mem.param->dtype) != 8 || load->mem.param->dtype == DT_BOOL)
+    if (!load || load->op != KOP_LOAD || !dtype_is_byte(load->mem.param->dtype))
         return NULL;
     return load->mem.lane_stride == 1 ? load : NULL;
 }

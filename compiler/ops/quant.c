@@ -94,7 +94,7 @@ DType quant_left_type(unsigned dot) {
 
 int quant_shift(const Lower *l, DType t) {
     DType suits = quant_left_type(l->options.dot);
-    if (suits == DT_NONE || suits == t || (t != DT_I8 && t != DT_U8))
+    if (suits == DT_NONE || suits == t || !dtype_is_byte(t))
         return 0;
     return t == DT_I8 ? 128 : -128;
 }

@@ -221,8 +221,6 @@ static void unary_bounds(const Node *n, int from, int to, int *lo, int *hi) {
     }
 }
 
-static bool is_byte(DType t) { return t == DT_I8 || t == DT_U8; }
-
 static Channels *new_channels(Pruning *p, const Value *v) {
     Channels *ch = ARENA_NEW(p->g->arena, Channels);
     ch->n = v->dim[1];
@@ -252,7 +250,7 @@ static bool *find_unread(const Pruning *p, const Weights *w) {
 static void find_bounds(Pruning *p, const Node *n) {
     const Value *y = n->out[0];
     Kind kind = kind_of(n);
-    if (kind == OTHER || !is_byte(y->dtype) || !is_byte(n->in[0]->dtype) || (kind == SUM && !is_byte(n->in[3]->dtype)) || y->dim[1] > MOST_CHANNELS || !value_count(y))
+    if (kind == OTHER || !dtype_is_byte(y->dtype) || !dtype_is_byte(n->in[0]->dtype) || (kind == SUM && !dtype_is_byte(n->in[3]->dtype)) || y->dim[1] > MOST_CHANNELS || !value_count(y))
         return;
     Channels *ch = new_channels(p, y);
     bool product = kind == DENSE || kind == DEPTHWISE, padding = product && has_padding(n);

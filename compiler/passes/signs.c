@@ -94,7 +94,7 @@ static void join(Signs *s, const Value *x, const Value *y) {
     s->wanted[a] = s->wanted[a] || s->wanted[b];
 }
 
-static bool is_byte(const Value *v) { return v && (v->dtype == DT_I8 || v->dtype == DT_U8); }
+static bool is_byte(const Value *v) { return v && dtype_is_byte(v->dtype); }
 
 static void read_node(Signs *s, const Node *n) {
     const struct Form *f = form_of(n);

@@ -16,11 +16,9 @@ typedef struct Places {
 
 static bool is_number(const Value *v) { return value_is_const(v) && value_count(v) == 1; }
 
-static bool is_byte(const Value *v) { return v->dtype == DT_I8 || v->dtype == DT_U8; }
-
 static bool suits(const Node *n, const Places *p) {
     const Value *x = n->in[0], *y = n->in[p->right];
-    if (!is_byte(x) || !is_byte(y) || x->rank < 2 || y->rank < 2 || y->rank >= GRAPH_MAX_RANK || fold_is_possible(x) || fold_is_possible(y))
+    if (!dtype_is_byte(x->dtype) || !dtype_is_byte(y->dtype) || x->rank < 2 || y->rank < 2 || y->rank >= GRAPH_MAX_RANK || fold_is_possible(x) || fold_is_possible(y))
         return false;
     for (int i = p->zero; i <= p->right_zero; i += p->right_zero - p->zero)
         if (quant_has(n, i) && !is_number(n->in[i]))

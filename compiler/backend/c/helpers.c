@@ -432,7 +432,7 @@ static void narrow_words(Helpers *h, const char *v, int lanes) {
 
 /* NEON: twice the width. */
 static bool double_width(Helpers *h, KType t, DType from) {
-    bool bytes = t.dtype == DT_I16 && t.lanes == 8 && (from == DT_I8 || from == DT_U8), halves = t.dtype == DT_I32 && t.lanes == 4 && from == DT_I16;
+    bool bytes = t.dtype == DT_I16 && t.lanes == 8 && dtype_is_byte(from), halves = t.dtype == DT_I32 && t.lanes == 4 && from == DT_I16;
     if (!bytes && !halves)
         return false;
     const char *x = halves ? "vmovl_s16((int16x4_t)x)" : from == DT_I8 ? "vmovl_s8((int8x8_t)x)" : "vreinterpretq_s16_u16(vmovl_u8((uint8x8_t)x))";
@@ -444,7 +444,7 @@ static bool double_width(Helpers *h, KType t, DType from) {
 static bool byte_cast(Helpers *h, KType t, DType from) {
     bool widens = t.dtype == DT_I32;
     DType byte = widens ? from : t.dtype;
-    if ((byte != DT_I8 && byte != DT_U8) || (!widens && from != DT_I32) || (t.lanes != 4 && t.lanes != 8 && t.lanes != 16))
+    if (!dtype_is_byte(byte) || (!widens && from != DT_I32) || (t.lanes != 4 && t.lanes != 8 && t.lanes != 16))
         return false;
     if (widens)
         widen_bytes(h, c_type(h, t), t.lanes, byte == DT_I8);
