@@ -13,11 +13,10 @@ static void whole(Helpers *h, const char **word, const char *guard, const char *
 
 /* x86: bytes 0 and 2 of each word, and 1 and 3, as halves, which are multiplied and added in pairs. */
 static void x86(Helpers *h, const char **word, KType t, bool sign) {
-    static const char *const wide[] = {[4] = "__m128i", [8] = "__m256i", [16] = "__m512i"}, *const name[] = {[4] = "_mm", [8] = "_mm256", [16] = "_mm512"};
     static const char *const bits[] = {[4] = "si128", [8] = "si256", [16] = "si512"};
     static const char *const guard[] = {[4] = "defined(__SSE2__)", [8] = "defined(__AVX2__)", [16] = "defined(__AVX512BW__)"};
     Arena *a = h->arena;
-    const char *v = c_type(h, t), *w = wide[t.lanes], *m = name[t.lanes];
+    const char *v = c_type(h, t), *w = c_x86_type(32 * t.lanes), *m = c_x86_prefix(32 * t.lanes);
     if (!sign) {
         const char *arguments = arena_printf(a, "((%s)z, (%s)x, (%s)y)", w, w, w);
         whole(h, word, "defined(__AVX512VNNI__) && defined(__AVX512VL__)", v, arena_printf(a, "%s_dpbusd_epi32%s", m, arguments));
@@ -123,7 +122,7 @@ void c_bytes_type(Helpers *h, const char *name) {
     sb_printf(&h->types, "#if " HAS_MVE "\ntypedef int8x16_t %s;\n#else\ntypedef struct {\n    int8_t lane[16];\n} %s;\n#endif\n", name, name);
 }
 
-void c_bytes_helper(Helpers *h, const char *family, const char *name, DType from) {
+void c_bytes_helper(Helpers *h, const char *family, const char *name) {
     const char *v = c_type(h, (KType){DT_I8, 16});
     static const struct {
         const char *family, *parameters, *mve, *plain;
@@ -136,7 +135,6 @@ void c_bytes_helper(Helpers *h, const char *family, const char *name, DType from
          "for (int i = 0; i < 16; i++)\n        z = (int32_t)((uint32_t)z + (uint32_t)(x.lane[i] * y.lane[i]))"},
     };
     size_t i = 0;
-    (void)from;
     while (strcmp(family, forms[i].family)) {
         i++;
         assert(i < sizeof forms / sizeof *forms);

@@ -281,11 +281,13 @@ static void vector_memory(Helpers *h, const char *family, const char *name, KTyp
     }
 }
 
+const char *c_x86_type(int bits) { return bits == 128 ? "__m128i" : bits == 256 ? "__m256i" : "__m512i"; }
+const char *c_x86_prefix(int bits) { return bits == 128 ? "_mm" : bits == 256 ? "_mm256" : "_mm512"; }
+
 /* x86 has exactly our MIN, MAX, FMA and SQRT; Arm's fused multiply-add is ours too. */
 static void intrinsic(Helpers *h, const char *family, KType t, const char *arguments) {
     int bits = t.lanes * lane_bytes(t.dtype) * 8;
-    const char *v = c_type(h, t), *s = t.dtype == DT_F32 ? "ps" : "pd";
-    const char *m = bits == 128 ? "_mm" : bits == 256 ? "_mm256" : "_mm512";
+    const char *v = c_type(h, t), *s = t.dtype == DT_F32 ? "ps" : "pd", *m = c_x86_prefix(bits);
     const char *guard = bits == 512 ? "__AVX512F__" : bits == 256 ? "__AVX__" : "__SSE2__";
     bool fma = !strcmp(family, "fma");
     if (bits != 128 && bits != 256 && bits != 512)
@@ -311,7 +313,7 @@ static void intrinsic(Helpers *h, const char *family, KType t, const char *argum
 static void mul_high(Helpers *h, const char *name, KType t) {
     const char *v = c_type(h, t), *one = c_helper(h, "mul_high", (KType){t.dtype, 1}, DT_NONE);
     int bits = 32 * t.lanes;
-    const char *m = bits == 128 ? "_mm" : bits == 256 ? "_mm256" : "_mm512", *w = bits == 128 ? "__m128i" : bits == 256 ? "__m256i" : "__m512i";
+    const char *m = c_x86_prefix(bits), *w = c_x86_type(bits);
     bool x86 = bits == 128 || bits == 256 || bits == 512;
     open_vector(h, v, name, arena_printf(h->arena, "%s x, %s y", v, v));
     if (x86) {
@@ -618,7 +620,7 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
     if (!c_first_time(h, name))
         return name;
     if (c_is_bytes(h, t))
-        c_bytes_helper(h, family, name, from);
+        c_bytes_helper(h, family, name);
     else if (one_of(family, "dot dot_s8"))
         c_dot_helper(h, name, t, !strcmp(family, "dot_s8"));
     else if (one_of(family, "fma_halves fma_halves_by"))

@@ -22,7 +22,10 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from);
 /* Sixteen bytes for targets that sum their products along (Target.dot): a type of plain C too, with few helpers. */
 bool c_is_bytes(const Helpers *h, KType t);
 void c_bytes_type(Helpers *h, const char *name);
-void c_bytes_helper(Helpers *h, const char *family, const char *name, DType from);
+void c_bytes_helper(Helpers *h, const char *family, const char *name);
+/* What x86 calls vectors of integers with 128, 256 or 512 bits, and how their intrinsics begin. */
+const char *c_x86_type(int bits);
+const char *c_x86_prefix(int bits);
 /* Prints the helper of a dot product, on the bytes of words (dot.c). */
 void c_dot_helper(Helpers *h, const char *name, KType t, bool sign);
 /* Vectors of RISC-V (riscv.c): what #include brings their own types; such a type for `bits` of lanes, up to #else, false where
