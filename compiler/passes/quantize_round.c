@@ -4,6 +4,7 @@
  * U upper triangular, that is the sum over k of the squares of U[k][k] e[k] + sum of U[j][k] e[j] for j < k; going up in k,
  * each term is made as small as a step allows. (Babai's nearest plane; GPTQ comes to the same, Frantar et al. 2022.) */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "passes/quantize_edit.h"
@@ -48,20 +49,15 @@ static float best_scale(const float *w, const float *importance, int64_t n, int 
 
 /* --- the triangle --- */
 
-static int by_diagonal(const float *diagonal, int i, int j) {
-    return diagonal[i] != diagonal[j] ? (diagonal[i] > diagonal[j] ? -1 : 1) : i - j;
-}
+typedef struct Channel {
+    float diagonal;
+    int index;
+} Channel;
 
 /* Channels with large inputs first: all others can still make up for them. */
-static void sort(const float *diagonal, int *order, int *spare, int64_t n) {
-    for (int64_t width = 1; width < n; width *= 2) {
-        for (int64_t from = 0; from < n; from += 2 * width) {
-            int64_t i = from, middle = from + width < n ? from + width : n, j = middle, end = from + 2 * width < n ? from + 2 * width : n;
-            for (int64_t k = from; k < end; k++)
-                spare[k] = j >= end || (i < middle && by_diagonal(diagonal, order[i], order[j]) <= 0) ? order[i++] : order[j++];
-        }
-        memcpy(order, spare, (size_t)n * sizeof *order);
-    }
+static int by_diagonal(const void *x, const void *y) {
+    const Channel *a = x, *b = y;
+    return a->diagonal != b->diagonal ? (a->diagonal > b->diagonal ? -1 : 1) : a->index - b->index;
 }
 
 /* U of the damped Gram matrix in the sorted order; rows of it are divided by its diagonal, which is what rounding needs. */
@@ -69,15 +65,17 @@ static void factorize(QuantizeStats *s) {
     Arena *a = arena_new();
     int64_t n = s->channels;
     double *h = ARENA_ARRAY(a, double, n * n), *column = ARENA_ARRAY(a, double, n), mean = 0;
-    float *diagonal = ARENA_ARRAY(a, float, n);
+    Channel *channel = ARENA_ARRAY(a, Channel, n);
     s->order = ARENA_ARRAY(s->arena, int, n);
     s->factor = ARENA_ARRAY(s->arena, float, n * n);
     for (int64_t i = 0; i < n; i++) {
-        diagonal[i] = s->gram[i * n + i];
-        mean += (double)diagonal[i] / (double)n;
-        s->order[i] = (int)i;
+        float x = s->gram[i * n + i];
+        channel[i] = (Channel){x > 0 ? x : 0, (int)i}; /* NaN has no place in an order */
+        mean += (double)x / (double)n;
     }
-    sort(diagonal, s->order, ARENA_ARRAY(a, int, n), n);
+    qsort(channel, (size_t)n, sizeof *channel, by_diagonal);
+    for (int64_t i = 0; i < n; i++)
+        s->order[i] = channel[i].index;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j <= i; j++)
             h[i * n + j] = (double)s->gram[s->order[i] * n + s->order[j]] + (i == j ? damping * mean + 1e-30 : 0);
