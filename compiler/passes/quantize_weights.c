@@ -116,6 +116,8 @@ Value *quantize_scales(Node *n, const ChannelWeights *w) {
     return quantize_const(n->graph, n->in[1]->name, "s", DT_F32, w->channels > 1, &w->channels, w->scale, (size_t)w->channels * sizeof *w->scale);
 }
 
+static int8_t to_byte(double x, double scale) { return (int8_t)quantize_clamp(nearbyint(x / scale), -WEIGHT_MOST, WEIGHT_MOST); }
+
 ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeRecipe *r) {
     Graph *g = n->graph;
     int axis = quantize_weight_axis(n);
@@ -132,7 +134,7 @@ ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeR
     for (int64_t i = 0; i < count; i++) {
         int64_t c = quantize_channel(w, axis, i);
         double s = (double)out.scale[c];
-        x[i] = (int8_t)quantize_clamp(nearbyint(const_float(w, i) / s), -WEIGHT_MOST, WEIGHT_MOST);
+        x[i] = to_byte(const_float(w, i), s);
         error[c * depth + filled[c]++] = (float)(const_float(w, i) - s * x[i]);
     }
     quantize_correct_bias(n, r, depth, error);
@@ -150,7 +152,7 @@ void quantize_table(Node *n) {
     float scale = quantize_scale(most);
     int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
     for (int64_t i = 0; i < count; i++)
-        x[i] = (int8_t)quantize_clamp(nearbyint(const_float(w, i) / (double)scale), -WEIGHT_MOST, WEIGHT_MOST);
+        x[i] = to_byte(const_float(w, i), (double)scale);
     Value *q = quantize_const(g, w->name, "q", DT_I8, w->rank, w->dim, x, (size_t)count);
     quantize_dequantize(n, 0, q, quantize_const(g, w->name, "s", DT_F32, 0, NULL, &scale, sizeof scale), 0, 0);
 }
