@@ -27,24 +27,6 @@ void tune_progress(const Diag *d, const char *format, ...) {
 
 enum { MOST_INSTRUCTIONS = 6000 };
 
-static int count(const KBlock *b) {
-    int n = 0;
-    for (const KInstr *i = b->first; i; i = i->next) {
-        n++;
-        for (int k = 0; k < 2; k++)
-            n += i->block[k] ? count(i->block[k]) : 0;
-    }
-    return n;
-}
-
-static bool has_reduction(const KBlock *b) {
-    for (const KInstr *i = b->first; i; i = i->next)
-        for (int n = 0; n < 2; n++)
-            if (i->block[n] && ((i->op == KOP_FOR && i->loop == KLOOP_REDUCE) || has_reduction(i->block[n])))
-                return true;
-    return false;
-}
-
 /* Register tiles that fill the registers, and some that leave room. */
 static void add_tiles(Arena *a, Choices *list, const Target *t, ScheduleChoice c) {
     bool vectors = target_lanes(t) > 1;
@@ -100,7 +82,7 @@ Candidates tune_candidates(Arena *a, const KKernel *k, const Target *t, Schedule
     Choices list = {0};
     VEC_PUSH(a, &list, (ScheduleChoice){0});
     VEC_PUSH(a, &list, so_far);
-    if (round == 0 && has_reduction(k->body))
+    if (round == 0 && kblock_reduces(k->body))
         add_tiles(a, &list, t, so_far);
     if (round > 0)
         add_neighbours(a, &list, so_far);
@@ -112,7 +94,7 @@ Candidates tune_candidates(Arena *a, const KKernel *k, const Target *t, Schedule
         schedule_kernel_as(copy, t, list.data[i]);
         StrBuf text = {0};
         kernel_print(&text, copy);
-        bool is_new = !strmap_get(&seen, sb_text(&text)) && (r.choice.len == 0 || count(copy->body) <= MOST_INSTRUCTIONS);
+        bool is_new = !strmap_get(&seen, sb_text(&text)) && (r.choice.len == 0 || kblock_size(copy->body) <= MOST_INSTRUCTIONS);
         if (is_new)
             strmap_put(a, &seen, arena_strdup(a, sb_text(&text)), copy);
         sb_free(&text);

@@ -9,18 +9,6 @@ enum {
     MOST_INSTRUCTIONS = 64, /* every cut copies the loop */
 };
 
-static int count(const KBlock *b, bool *reduces) {
-    int n = 0;
-    for (const KInstr *i = b->first; i; i = i->next) {
-        n++;
-        *reduces = *reduces || (i->op == KOP_FOR && i->loop == KLOOP_REDUCE);
-        for (int k = 0; k < 2; k++)
-            if (i->block[k])
-                n += count(i->block[k], reduces);
-    }
-    return n;
-}
-
 /* The first value of the variable, as it rises, for which the comparison has another answer than for the one before. */
 static bool turning_point(Arena *a, const KInstr *i, const KValue *iv, int64_t *at) {
     if (i->op < KOP_LT || i->op > KOP_GE || i->arg[0]->type.dtype != DT_INDEX || i->arg[0]->type.lanes != 1)
@@ -59,8 +47,7 @@ static bool cut_any(KKernel *k, const KBlock *b) {
 
 void schedule_cut_at_tests(KKernel *k) {
     for (int i = 0; i < MOST_CUTS; i++) {
-        bool reduces = false;
-        if (count(k->body, &reduces) > MOST_INSTRUCTIONS || reduces || !cut_any(k, k->body))
+        if (kblock_size(k->body) > MOST_INSTRUCTIONS || kblock_reduces(k->body) || !cut_any(k, k->body))
             return;
         kernel_simplify(k);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What one run of a kernel executes and touches, from loop bounds alone. */
+/* How large a kernel is, and what one run of it executes and touches, from loop bounds alone. */
 #include "kernel/rewrite.h"
 
 /* Iterations, at most, where the bounds are not constant. */
@@ -88,6 +88,24 @@ KCount kernel_count(const KKernel *k) {
     KCount c = {0};
     count_block(k->body, 1, &c);
     return c;
+}
+
+int kblock_size(const KBlock *b) {
+    int n = 0;
+    for (const KInstr *i = b->first; i; i = i->next) {
+        n++;
+        for (int k = 0; k < 2; k++)
+            n += i->block[k] ? kblock_size(i->block[k]) : 0;
+    }
+    return n;
+}
+
+bool kblock_reduces(const KBlock *b) {
+    for (const KInstr *i = b->first; i; i = i->next)
+        for (int k = 0; k < 2; k++)
+            if (i->block[k] && ((i->op == KOP_FOR && i->loop == KLOOP_REDUCE) || kblock_reduces(i->block[k])))
+                return true;
+    return false;
 }
 
 static void extend(const KBlock *block, KExtent *e) {

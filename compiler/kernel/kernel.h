@@ -308,6 +308,10 @@ typedef struct KCount {
 } KCount;
 KCount kernel_count(const KKernel *k);
 
+/* Instructions of a block and below; whether there is a loop among them that reduces. */
+int kblock_size(const KBlock *b);
+bool kblock_reduces(const KBlock *b);
+
 /* The elements of each parameter that a kernel may touch: lo .. hi, none where hi < lo; all where an index is the call's
  * choice. */
 typedef struct KExtent {
