@@ -37,6 +37,7 @@ static const struct Key {
     {"dot", CHOICE, true, offsetof(Target, dot), 0, 0},
     {"widening", FLAG, true, offsetof(Target, widening), 0, 0},
     {"words", FLAG, true, offsetof(Target, words), 0, 0},
+    {"saturates", FLAG, true, offsetof(Target, saturates), 0, 0},
     {"fma_per_cycle", NUMBER, false, offsetof(Target, fma_per_cycle), 1, 16},
     {"fma_latency", NUMBER, false, offsetof(Target, fma_latency), 1, 64},
     {"l1", NUMBER, false, offsetof(Target, l1), 0, 1 << 30},

@@ -40,6 +40,7 @@ static void describe_x86(Target *t) {
     t->tuning = t->vector_bits == 512 ? "x86-64-v4" : t->vector_bits == 256 ? "x86-64-v3" : "";
     bool vnni = has(t->features, t->vector_bits == 512 ? "+avx512vnni" : "+avxvnni") && t->vector_bits > 128;
     t->dot = vnni ? DOT_U8S8 : DOT_HALVES;
+    t->saturates = true;
     t->words = vnni && t->vector_bits == 512 && has(t->features, "+avx512vbmi");
     t->c_guard = t->vector_bits == 512 && vnni ? "defined(__AVX512F__) && defined(__AVX512VL__) && defined(__AVX512BW__) && "
                                                  "defined(__AVX512DQ__) && defined(__AVX512VNNI__)"

@@ -305,6 +305,16 @@ KValue *kb_bitcast(KBuilder *b, KValue *x, DType to) {
     return x->type.dtype == to ? x : insert1(b, KOP_BITCAST, 1, &x, (KType){to, bits / dtype_bits(to)});
 }
 
+KValue *kb_nearest(KBuilder *b, KValue *x) {
+    assert(x->type.dtype == DT_F32);
+    return insert1(b, KOP_NEAREST, 1, &x, (KType){DT_I32, x->type.lanes});
+}
+
+KValue *kb_saturate(KBuilder *b, KValue *x, DType to) {
+    assert(x->type.dtype == DT_I32 && (to == DT_I8 || to == DT_U8));
+    return insert1(b, KOP_SATURATE, 1, &x, (KType){to, x->type.lanes});
+}
+
 KValue *kb_splat(KBuilder *b, KValue *x, int lanes) {
     assert(x->type.lanes == 1);
     KConst c;

@@ -12,6 +12,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/kops.def \
 	compiler/kernel/math.c \
 	compiler/kernel/narrow.c \
+	compiler/kernel/saturate.c \
 	compiler/kernel/words.c \
 	compiler/kernel/order.c \
 	compiler/kernel/panels.c \

@@ -742,6 +742,7 @@ void schedule_module_as(KModule *m, const Target *t, const ScheduleTable *table)
     }
     schedule_module_narrow(m, t);
     schedule_module_words(m);
+    schedule_module_saturate(m, t);
     drop_functions(m);
 }
 

@@ -76,6 +76,8 @@ void schedule_put(Arena *a, ScheduleTable *t, ScheduleEntry e);
 void schedule_module_dots(KModule *m, const Target *t, bool plain);
 /* After the other schedules: products of bytes that need no 32 bits (narrow.c). */
 void schedule_module_narrow(KModule *m, const Target *t);
+/* Bytes that floats are rounded to, by the machine's own instructions (saturate.c). */
+void schedule_module_saturate(KModule *m, const Target *t);
 /* Words made of bytes that lie side by side share the bytes' loads (words.c). */
 void schedule_module_words(KModule *m);
 void schedule_kernel(KKernel *k, const Target *t);

@@ -27,6 +27,7 @@ typedef struct Target {
     unsigned dot;         /* of DOT_… */
     bool widening;        /* products of bytes of 16 bits, and sums of words with halves, are single instructions */
     bool words;           /* bytes of several vectors become words in an instruction or two */
+    bool saturates;       /* vectors become the nearest integers, and these bytes with saturation, in an instruction or two each */
     int fma_per_cycle, fma_latency; /* vector instructions issued a cycle; cycles */
     int l1, l2;           /* data caches in bytes; 0: none */
     const char *c_guard;  /* preprocessor condition under which the vector form compiles; "" for plain C99 only */

@@ -461,6 +461,15 @@ static bool check_kind(Check *c, const KInstr *i) {
         return true;
     case KOP_CAST:
         return i->arg[0]->type.lanes == i->result[0]->type.lanes || fail(c, i, "the lanes differ");
+    case KOP_NEAREST:
+        if (i->arg[0]->type.dtype != DT_F32 || !same_type(i->result[0]->type, (KType){DT_I32, i->arg[0]->type.lanes}))
+            return fail(c, i, "from F32 to I32 only");
+        return true;
+    case KOP_SATURATE:
+        if (i->arg[0]->type.dtype != DT_I32 || i->result[0]->type.lanes != i->arg[0]->type.lanes ||
+            (i->result[0]->type.dtype != DT_I8 && i->result[0]->type.dtype != DT_U8))
+            return fail(c, i, "from I32 to I8 or U8 only");
+        return true;
     case KOP_BITCAST:
         return check_bitcast(c, i);
     case KOP_RAMP:

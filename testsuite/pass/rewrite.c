@@ -164,6 +164,8 @@ static void run_transformations(Arena *a, char *steps, const char *text, StrBuf 
             sb_printf(out, schedule_parts(k, atoi(name)) ? "" : "no: parts\n");
         else if (!strcmp(what, "words"))
             schedule_module_words(m);
+        else if (!strcmp(what, "saturate"))
+            schedule_module_saturate(m, &(Target){.name = "test", .vector_bits = 128, .saturates = true});
         else if (!loop || !transform(k, what, loop, n))
             sb_printf(out, "no: %s %s\n", what, name);
         const char *broken = kernel_verify(k);

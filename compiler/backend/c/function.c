@@ -251,6 +251,8 @@ static const char *scalar_text(Printer *p, const KInstr *i) {
         return arena_printf(p->arena, "(%s)~%s", dtype_c(t), operand(p, i, 0));
     case KOP_DOT:
     case KOP_DOT_S8:
+    case KOP_NEAREST:
+    case KOP_SATURATE:
     case KOP_ABS:
     case KOP_SQRT: return call_helper(p, kop_info[i->op].name, i, i->result[0]->type, DT_NONE);
     case KOP_SELECT:

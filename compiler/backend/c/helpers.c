@@ -619,7 +619,9 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
         name = arena_printf(h->arena, "%s_%s", name, dtype_name(from));
     if (!c_first_time(h, name))
         return name;
-    if (c_is_bytes(h, t))
+    if (one_of(family, "nearest saturate"))
+        c_rounding_helper(h, family, name, t);
+    else if (c_is_bytes(h, t))
         c_bytes_helper(h, family, name);
     else if (one_of(family, "dot dot_s8"))
         c_dot_helper(h, name, t, !strcmp(family, "dot_s8"));

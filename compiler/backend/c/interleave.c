@@ -2,22 +2,24 @@
 /* Helpers that bring bytes of several vectors into words. */
 #include "backend/c/print.h"
 
-/* AVX-512 VBMI: bytes of 64 or 128 in any order. Those of 16 lanes go into one register, those of 32 into two. */
+/* AVX-512 VBMI: bytes of 64 or 128 in any order. Those of 16 lanes go into one register, those of 32 into two. What no
+ * argument gives is cleared by the mask. */
 static void x86(Helpers *h, const char *v, KType bytes, int n, int first) {
+    static const char *const mask[] = {[2] = "0x3333333333333333", [3] = "0x7777777777777777", [4] = "0xFFFFFFFFFFFFFFFF"};
     sb_puts(&h->text, "#if defined(__AVX512VBMI__)\n    static const uint8_t place[64] = {");
     for (int k = 0; k < 64; k++)
         sb_printf(&h->text, "%s%d", k ? ", " : "", k % 4 * bytes.lanes + first + k / 4);
     sb_puts(&h->text, "};\n    const __m512i at = _mm512_loadu_si512(place);\n");
     if (bytes.lanes == 16) {
-        sb_puts(&h->text, "    __m512i z = _mm512_zextsi128_si512((__m128i)x0);\n");
+        sb_puts(&h->text, "    __m512i z = _mm512_castsi128_si512((__m128i)x0);\n");
         for (int k = 1; k < n; k++)
-            sb_printf(&h->text, "    z = _mm512_inserti32x4(z, (__m128i)x%d, %d);\n", k, k);
-        sb_printf(&h->text, "    return (%s)_mm512_permutexvar_epi8(at, z);\n", v);
+            sb_printf(&h->text, "    z = _mm512_maskz_inserti32x4(0xFFFF, z, (__m128i)x%d, %d);\n", k, k);
+        sb_printf(&h->text, "    return (%s)_mm512_maskz_permutexvar_epi8(%s, at, z);\n", v, mask[n]);
     } else {
-        static const char *const second[] = {[2] = "_mm512_setzero_si512()", [3] = "_mm512_zextsi256_si512((__m256i)x2)",
-                                             [4] = "_mm512_inserti64x4(_mm512_castsi256_si512((__m256i)x2), (__m256i)x3, 1)"};
-        sb_puts(&h->text, "    const __m512i z = _mm512_inserti64x4(_mm512_castsi256_si512((__m256i)x0), (__m256i)x1, 1);\n");
-        sb_printf(&h->text, "    return (%s)_mm512_permutex2var_epi8(z, at, %s);\n", v, second[n]);
+        static const char *const second[] = {[2] = "z", [3] = "_mm512_castsi256_si512((__m256i)x2)",
+                                             [4] = "_mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512((__m256i)x2), (__m256i)x3, 1)"};
+        sb_puts(&h->text, "    const __m512i z = _mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512((__m256i)x0), (__m256i)x1, 1);\n");
+        sb_printf(&h->text, "    return (%s)_mm512_maskz_permutex2var_epi8(%s, z, at, %s);\n", v, mask[n], second[n]);
     }
     sb_puts(&h->text, "#else\n");
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Conversions. Half floats go through integer arithmetic unless the target has an instruction: LLVM would call the
  * compiler's runtime library, which generated code must not need. */
+#include <string.h>
+
 #include "backend/llvm/llvm.h"
 
 static LLVMValueRef bits_and(const Unit *u, LLVMValueRef x, uint64_t mask) {
@@ -132,8 +134,44 @@ static LLVMValueRef cast(const Unit *u, DType from, DType to, LLVMValueRef x) {
     return dtype_is_float(from) ? from_float(u, from, to, x) : from_integer(u, from, to, x);
 }
 
+/* Floats of at most 2^31 to the nearest integers. Without an instruction: doubles from 2^52 to 2^53 are the integers. */
+static LLVMValueRef nearest(const Unit *u, LLVMValueRef x) {
+    LLVMBuilderRef b = u->builder;
+    int lanes = type_lanes(LLVMTypeOf(x));
+    LLVMTypeRef word = type_int(u, 32, lanes), from = LLVMTypeOf(x), real = type_float(u, DT_F64, lanes);
+    bool x86 = !strncmp(u->target->triple, "x86_64", 6), wide = 32 * lanes <= u->target->vector_bits;
+    if (x86 && lanes == 4)
+        return build_intrinsic(u, "llvm.x86.sse2.cvtps2dq", 0, NULL, 1, &x);
+    if (x86 && lanes == 8 && wide)
+        return build_intrinsic(u, "llvm.x86.avx.cvt.ps2dq.256", 0, NULL, 1, &x);
+    if (x86 && lanes == 16 && wide) {
+        enum { AS_SET = 4 };
+        LLVMValueRef a[] = {x, LLVMConstNull(word), splat_int(type_int(u, 16, 1), 0xffff), splat_int(type_int(u, 32, 1), AS_SET)};
+        return build_intrinsic(u, "llvm.x86.avx512.mask.cvtps2dq.512", 0, NULL, 4, a);
+    }
+    if (!strncmp(u->target->triple, "aarch64", 7) && (lanes == 2 || lanes == 4))
+        return build_intrinsic(u, "llvm.aarch64.neon.fcvtns", 2, (LLVMTypeRef[]){word, from}, 1, &x);
+    LLVMValueRef sum = LLVMBuildFAdd(b, LLVMBuildFPExt(b, x, real, ""), splat_float(real, 0x1.8p52), "");
+    return LLVMBuildTrunc(b, LLVMBuildBitCast(b, sum, type_int(u, 64, lanes), ""), word, "");
+}
+
+static LLVMValueRef saturate(const Unit *u, DType to, LLVMValueRef x) {
+    LLVMBuilderRef b = u->builder;
+    LLVMTypeRef t = LLVMTypeOf(x);
+    int64_t least = to == DT_I8 ? INT8_MIN : 0;
+    LLVMValueRef bound[] = {x, splat_int(t, (uint64_t)least)};
+    bound[0] = build_intrinsic(u, "llvm.smax", 1, &t, 2, bound);
+    bound[1] = splat_int(t, (uint64_t)(least + 255));
+    x = build_intrinsic(u, "llvm.smin", 1, &t, 2, bound);
+    return LLVMBuildTrunc(b, x, type_int(u, 8, type_lanes(t)), "");
+}
+
 LLVMValueRef build_convert(const Unit *u, const KInstr *i, LLVMValueRef x) {
     KType from = i->arg[0]->type, to = i->result[0]->type;
+    if (i->op == KOP_NEAREST)
+        return nearest(u, x);
+    if (i->op == KOP_SATURATE)
+        return saturate(u, to.dtype, x);
     if (i->op == KOP_CAST || from.dtype == DT_BOOL || to.dtype == DT_BOOL)
         return cast(u, from.dtype, to.dtype, x);
     return LLVMBuildBitCast(u->builder, x, type_of(u, to), "");

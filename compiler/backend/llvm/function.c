@@ -230,6 +230,8 @@ static LLVMValueRef expression(Body *b, const KInstr *i) {
     case KOP_LOAD: return load(b, i);
     case KOP_CALL: return call(b, i, x);
     case KOP_CAST:
+    case KOP_NEAREST:
+    case KOP_SATURATE:
     case KOP_BITCAST: return build_convert(u, i, x[0]);
     case KOP_RAMP:
     case KOP_SPLAT:

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Vectors of floats are rounded to bytes by a number that is added between two bounds, which any machine can do. Some have
+ * instructions that round, and others that saturate: with these, the bounds need no instructions of their own where the
+ * rounded number is known to fit a word. */
+#include <math.h>
+
+#include "kernel/rewrite.h"
+#include "kernel/schedule.h"
+
+enum { DEEPEST = 8, FEWEST_LANES = 4, FITS = 1 << 30 /* with a zero point to come */ };
+
+/* Floats from 2^23 to 2^24 are the integers: 3 * 2^22, and its bits. */
+static const double rounder = 12582912;
+static const int64_t rounder_bits = 0x4b400000;
+
+typedef struct Saturation {
+    const KModule *m;
+    KKernel *k;
+    double *largest; /* by parameter: the largest magnitude of its elements, INFINITY where it is not known; -1: not asked yet */
+} Saturation;
+
+static double largest_of(const KData *d, int axis, int64_t at) {
+    double most = 0;
+    if (axis == d->rank)
+        return fabs((double)((const float *)d->bytes)[at]);
+    for (int64_t i = 0; i < d->dim[axis]; i++) {
+        double x = largest_of(d, axis + 1, at + i * d->stride[axis]);
+        most = x <= most ? most : x == x ? x : INFINITY;
+    }
+    return most;
+}
+
+static double largest_element(const Saturation *s, const KParam *p) {
+    double *most = &s->largest[p->index];
+    if (*most >= 0)
+        return *most;
+    bool called = false;
+    *most = p->dtype == DT_F32 && !p->written ? 0 : INFINITY;
+    for (int i = 0; i < s->m->calls.len; i++) {
+        const KCall *c = &s->m->calls.data[i];
+        if (c->kernel != s->k)
+            continue;
+        const KBuffer *b = c->arg[p->index].buffer;
+        bool known = b->kind == KBUF_CONST && (uintptr_t)b->data.bytes % sizeof(float) == 0;
+        *most = fmax(*most, known ? largest_of(&b->data, 0, 0) : INFINITY);
+        called = true;
+    }
+    return called ? *most : (*most = INFINITY);
+}
+
+/* No element of v, a float or an integer, has a larger magnitude; INFINITY where that is not known. */
+static double magnitude(const Saturation *s, const KValue *v, int depth) {
+    const KInstr *i = v->def;
+    DType t = v->type.dtype;
+    double type = dtype_is_float(t) ? INFINITY : ldexp(1, dtype_bits(t) - dtype_is_signed(t));
+    if (!i || depth == DEEPEST)
+        return type;
+    double x = i->nargs ? magnitude(s, i->arg[0], depth + 1) : 0, y = i->nargs > 1 ? magnitude(s, i->arg[1], depth + 1) : 0;
+    switch (i->op) {
+    case KOP_CONST: x = dtype_is_float(t) ? fabs(i->imm.f) : fabs((double)i->imm.i); break;
+    case KOP_LOAD: x = largest_element(s, i->mem.param); break;
+    case KOP_CAST:
+    case KOP_SPLAT: break;
+    case KOP_MUL: x *= y; break;
+    case KOP_ADD:
+    case KOP_SUB: x += y; break;
+    case KOP_FMA: x = x * y + magnitude(s, i->arg[2], depth + 1); break;
+    case KOP_MIN:
+    case KOP_MAX: x = fmax(x, y); break;
+    default: return type;
+    }
+    return x < type ? x : type; /* a product of 0 and INFINITY is neither */
+}
+
+static bool is_number(const KValue *v, double x) { return v->def && v->def->op == KOP_CONST && v->def->imm.f == x; }
+
+static const KInstr *def_of(const KValue *v, KOp op) { return v->def && v->def->op == op ? v->def : NULL; }
+
+static bool constant_of(const KInstr *i, double *x) {
+    const KInstr *c = i ? def_of(i->arg[1], KOP_CONST) : NULL;
+    if (c)
+        *x = c->imm.f;
+    return c != NULL;
+}
+
+/* cast(bitcast(min(max(x, lo), hi) + rounder) + zero - rounder_bits) */
+static bool saturate(const Saturation *s, KInstr *cast, KMap *m) {
+    KType t = cast->result[0]->type;
+    if (cast->op != KOP_CAST || t.lanes < FEWEST_LANES || (t.dtype != DT_I8 && t.dtype != DT_U8))
+        return false;
+    const KInstr *sum = def_of(cast->arg[0], KOP_ADD), *k = sum ? def_of(sum->arg[1], KOP_CONST) : NULL, *bits = k ? def_of(sum->arg[0], KOP_BITCAST) : NULL;
+    const KInstr *rounded = bits ? def_of(bits->arg[0], KOP_ADD) : NULL;
+    if (!rounded || rounded->result[0]->type.dtype != DT_F32 || !is_number(rounded->arg[1], rounder))
+        return false;
+    double lo, hi, zero = (double)(k->imm.i + rounder_bits), least = t.dtype == DT_I8 ? -128 : 0;
+    const KInstr *min = def_of(rounded->arg[0], KOP_MIN), *max = min ? def_of(min->arg[0], KOP_MAX) : NULL;
+    if (!constant_of(min, &hi) || !constant_of(max, &lo) || lo + zero < least || hi + zero > least + 255)
+        return false;
+    bool whole = lo + zero == least && hi + zero == least + 255 && magnitude(s, max->arg[0], 0) < FITS;
+    KBuilder b = kb_before(s->k, cast);
+    KValue *x = kb_nearest(&b, whole ? max->arg[0] : min->result[0]);
+    if (zero != 0)
+        x = kb_binary(&b, KOP_ADD, x, kb_const_like(&b, x->type, zero));
+    kmap_set(m, cast->result[0], kb_saturate(&b, x, t.dtype));
+    return true;
+}
+
+static bool saturate_block(const Saturation *s, KBlock *block, KMap *m) {
+    bool any = false;
+    for (KInstr *i = block->first; i; i = i->next) {
+        any = saturate(s, i, m) || any;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                any = saturate_block(s, i->block[n], m) || any;
+    }
+    return any;
+}
+
+void schedule_module_saturate(KModule *m, const Target *t) {
+    for (int i = 0; t->saturates && t->vector_bits && i < m->kernels.len; i++) {
+        KKernel *k = m->kernels.data[i];
+        Saturation s = {m, k, ARENA_ARRAY(m->arena, double, k->params.len)};
+        KMap map = kmap_new(k);
+        for (int p = 0; p < k->params.len; p++)
+            s.largest[p] = -1;
+        if (!saturate_block(&s, k->body, &map))
+            continue;
+        kernel_replace_uses(k, k->body, &map);
+        kernel_simplify(k);
+    }
+}
