@@ -5,6 +5,7 @@ TARGET_FILES = \
 	targets/x86-64-v4.json \
 	targets/rpi4.json \
 	targets/cortex-a76.json \
+	targets/neoverse-n2.json \
 	targets/riscv64-v.json \
 	targets/wasm32.json \
 	targets/cortex-m3.json \

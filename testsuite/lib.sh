@@ -61,7 +61,7 @@ tools_for() {
     case $1 in
     generic) echo cc ;;
     native | x86-64-*) echo gcc ;;
-    rpi4 | cortex-a*) echo aarch64-linux-gnu-gcc qemu-aarch64 ;;
+    rpi4 | cortex-a* | neoverse-*) echo aarch64-linux-gnu-gcc qemu-aarch64 ;;
     riscv64-*) echo riscv64-linux-gnu-gcc qemu-riscv64 ;;
     cortex-m*) echo arm-none-eabi-gcc qemu-system-arm ;;
     esac

@@ -51,6 +51,10 @@ static void count_instr(const KInstr *i, double times, KCount *c) {
     case KOP_DOT_S8:
         c->fmas += times * 4 * lanes;
         break;
+    case KOP_DOT_LONG:
+    case KOP_MATMUL_2X2:
+        c->fmas += times * 8 * lanes;
+        break;
     case KOP_DOT_SUM:
         c->fmas += times * (double)i->arg[0]->type.lanes;
         break;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sums of products of bytes become dot products of four (or sixteen) where the machine has them: the constant operand is
+/* Sums of products of bytes become dot products of four (or eight, or sixteen) where the machine has them: the constant operand is
  * stored anew, so many iterations of the sum side by side, so that a vector of outputs finds its words in one piece. */
 #include "kernel/rewrite.h"
 #include "kernel/schedule.h"
 #include "kernel/transform.h"
 
-enum { ALONG = 16, SHORTEST_ROW = 16 };
+enum { LONG = 8, ALONG = 16, SHORTEST_ROW = 16 };
 
 /* for c in 0..depth: sum += x[.. + c] * w[.. + stride * c + ..], both bytes, w signed and constant. */
 typedef struct DotLoop {
@@ -160,9 +160,24 @@ static bool suits(const Target *t, const DotLoop *d, const KData *w) {
     return w && d->op == KOP_DOT_S8 && t->dot & DOT_NARROW && !schedule_has_least(w);
 }
 
+/* Whether a loop around it gives other rows for the same columns, and a sum of long words is a loop still, which tiles need. */
+static bool has_rows(const DotLoop *d) {
+    int64_t lo, hi;
+    const KInstr *around = d->loop->parent->parent;
+    if (d->depth == LONG && !(around && around->op == KOP_FOR && around->loop == KLOOP_REDUCE))
+        return false;
+    for (const KInstr *l = around; l; l = l->parent->parent)
+        if (l->op == KOP_FOR && l->loop == KLOOP_PARALLEL && kx_coef(d->load_x->mem.at, kb_iv(l)) && !kx_coef(d->load_w->mem.at, kb_iv(l)) &&
+            kloop_bounds(l, &lo, &hi, NULL) && hi - lo > l->step)
+            return true;
+    return false;
+}
+
 static int64_t width_of(const Target *t, const DotLoop *d) {
     if (t->dot & DOT_ROWS)
         return d->depth;
+    if (t->dot & DOT_PAIRS && d->op == KOP_DOT_S8 && d->depth % LONG == 0 && has_rows(d))
+        return LONG;
     return t->dot & DOT_ALONG && d->op == KOP_DOT_S8 && d->depth % ALONG == 0 ? ALONG : 4;
 }
 
@@ -219,14 +234,16 @@ static KValue *along(KBuilder *b, const DotLoop *d, KIndex c, KValue *sum) {
     return kb_dot(b, KOP_DOT_SUM, x, w, sum);
 }
 
-/* Iterations c to c + 3, whose w lies at `at`. */
-static KValue *four_at_once(KBuilder *b, const DotLoop *d, KIndex c, KIndex at, KValue *sum) {
+/* As many iterations from c on as fill a word, whose w lies at `at`. */
+static KValue *word_at_once(KBuilder *b, const DotLoop *d, KIndex c, KIndex at, KValue *sum) {
     KIndex from = kx_substitute(b->arena, d->load_x->mem.at, kb_iv(d->loop), c);
-    KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, from, 4, 1), DT_I32);
-    KValue *w = kb_bitcast(b, kb_load_vector(b, d->load_w->mem.param, at, 4, 1), DT_I32);
+    DType word = d->width == LONG ? DT_I64 : DT_I32;
+    int width = dtype_size(word);
+    KValue *x = kb_bitcast(b, kb_load_vector(b, d->load_x->mem.param, from, width, 1), word);
+    KValue *w = kb_bitcast(b, kb_load_vector(b, d->load_w->mem.param, at, width, 1), word);
     if (d->flips)
-        x = kb_binary(b, KOP_XOR, x, kb_int(b, DT_I32, (int32_t)0x80808080));
-    return kb_dot(b, d->op, x, w, sum);
+        x = kb_binary(b, KOP_XOR, x, kb_int(b, word, word == DT_I64 ? (int64_t)0x8080808080808080 : (int32_t)0x80808080));
+    return kb_dot(b, word == DT_I64 ? KOP_DOT_LONG : d->op, x, w, sum);
 }
 
 static KValue *one_after_another(KBuilder *b, const DotLoop *d, KIndex c, KValue *sum) {
@@ -266,7 +283,7 @@ static void rewrite(const DotLoop *d, bool plain) {
     if (plain)
         sum = one_after_another(&b, d, c, sum);
     else
-        sum = d->width == ALONG ? along(&b, d, c, sum) : four_at_once(&b, d, c, new_address(a, d, c), sum);
+        sum = d->width == ALONG ? along(&b, d, c, sum) : word_at_once(&b, d, c, new_address(a, d, c), sum);
     kb_end_for(&b, loop, &sum);
     replace_loop(d, kb_result(loop, 0));
 }
@@ -275,7 +292,7 @@ static void rewrite(const DotLoop *d, bool plain) {
 static void rewrite_words(const DotLoop *d) {
     KBuilder b = kb_before(d->kernel, d->loop);
     KIndex zero = kx_const(b.arena, 0), at = kx_substitute(b.arena, d->load_w->mem.at, kb_iv(d->loop), zero);
-    replace_loop(d, four_at_once(&b, d, zero, at, d->loop->arg[2]));
+    replace_loop(d, word_at_once(&b, d, zero, at, d->loop->arg[2]));
 }
 
 void schedule_module_dots(KModule *m, const Target *t, bool plain) {

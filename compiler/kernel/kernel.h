@@ -212,7 +212,7 @@ KValue *kb_const_like(KBuilder *b, KType t, double x);     /* splat of x in t */
 KValue *kb_unary(KBuilder *b, KOp op, KValue *x);
 KValue *kb_binary(KBuilder *b, KOp op, KValue *x, KValue *y); /* also comparisons */
 KValue *kb_fma(KBuilder *b, KValue *x, KValue *y, KValue *z);
-KValue *kb_dot(KBuilder *b, KOp op, KValue *x, KValue *y, KValue *z); /* DOT, DOT_S8, DOT_SUM */
+KValue *kb_dot(KBuilder *b, KOp op, KValue *x, KValue *y, KValue *z); /* DOT, DOT_S8, DOT_LONG, DOT_SUM, MATMUL_2X2 */
 KValue *kb_select(KBuilder *b, KValue *cond, KValue *x, KValue *y);
 KValue *kb_cast(KBuilder *b, KValue *x, DType to);
 KValue *kb_bitcast(KBuilder *b, KValue *x, DType to); /* more or fewer lanes where the elements' sizes differ */

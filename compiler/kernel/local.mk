@@ -15,6 +15,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/saturate.c \
 	compiler/kernel/words.c \
 	compiler/kernel/order.c \
+	compiler/kernel/pairs.c \
 	compiler/kernel/panels.c \
 	compiler/kernel/parse.c \
 	compiler/kernel/parts.c \

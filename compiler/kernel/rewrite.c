@@ -63,7 +63,9 @@ static KValue *clone_value(KBuilder *b, KMap *m, const KInstr *i, KValue **arg) 
     case KOP_AFFINE: return kx_value(b, kmap_index(b->arena, m, i->mem.at));
     case KOP_RAMP: return kb_ramp(b, arg[0], t.lanes, i->imm.i);
     case KOP_FMA: return kb_fma(b, arg[0], arg[1], arg[2]);
+    case KOP_DOT_LONG:
     case KOP_DOT_SUM:
+    case KOP_MATMUL_2X2:
     case KOP_DOT:
     case KOP_DOT_S8: return kb_dot(b, i->op, arg[0], arg[1], arg[2]);
     case KOP_SELECT: return kb_select(b, arg[0], arg[1], arg[2]);

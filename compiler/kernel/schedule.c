@@ -299,18 +299,23 @@ typedef struct Tile {
     int vectors, rows; /* accumulators: vectors x rows */
 } Tile;
 
-static bool has_dot(const KBlock *b) {
+static bool has_either(const KBlock *b, KOp x, KOp y) {
     for (const KInstr *i = b->first; i; i = i->next) {
-        if (i->op == KOP_DOT || i->op == KOP_DOT_S8)
+        if (i->op == x || i->op == y)
             return true;
         for (int n = 0; n < 2; n++)
-            if (i->block[n] && has_dot(i->block[n]))
+            if (i->block[n] && has_either(i->block[n], x, y))
                 return true;
     }
     return false;
 }
 
-static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool halves) {
+/* The machine multiplies two rows at once. */
+static bool takes_pairs(const Schedule *s, const KBlock *b) {
+    return s->target->dot & DOT_PAIRS && has_either(b, KOP_DOT_LONG, KOP_DOT_LONG);
+}
+
+static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool halves, bool pairs) {
     carried = carried < 1 ? 1 : carried;
     if (s->lanes == 1)
         return (Tile){4, rows && carried == 1 && s->registers >= 16 ? 2 : 1};
@@ -323,12 +328,14 @@ static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool
     /* Bytes that become halves take two registers for each vector of the constant, and two more. */
     if (halves)
         return (Tile){vectors, many ? 5 : 4};
+    if (pairs)
+        return (Tile){vectors, 4}; /* columns take two registers a vector */
     return many ? (Tile){4, 6} : (Tile){3, 4}; /* the fewest loads that leave registers for the operands */
 }
 
 static Tile largest_tile(const Schedule *s, bool rows, const KBlock *body) {
-    bool halves = s->target->dot & DOT_HALVES && has_dot(body);
-    Tile t = largest_tile_by_rule(s, rows, accumulators(body), halves);
+    bool halves = s->target->dot & DOT_HALVES && has_either(body, KOP_DOT, KOP_DOT_S8);
+    Tile t = largest_tile_by_rule(s, rows, accumulators(body), halves, takes_pairs(s, body));
     if (s->choice.vectors)
         t.vectors = s->choice.vectors;
     if (s->choice.rows && rows)
@@ -339,12 +346,12 @@ static Tile largest_tile(const Schedule *s, bool rows, const KBlock *body) {
 static double tile_cost(int64_t rows, int vectors) { return (double)(rows * vectors) + 0.6 * (double)(rows + vectors); }
 
 /* Rows in a tile, so that the tiles cover the trips with the least work and rest. */
-static int tile_rows(const Schedule *s, int64_t trips, int most, int vectors) {
+static int tile_rows(const Schedule *s, int64_t trips, int most, int vectors, bool even) {
     int best = 1;
     double least = 1e300;
     if (s->choice.rows)
         return (int)(trips < most ? trips : most);
-    for (int r = 1; r <= most; r++) {
+    for (int r = 1; r <= most; r += even && r > 1 ? 2 : 1) {
         int64_t full = trips / r, rest = trips % r;
         double cost = (double)full * tile_cost(r, vectors);
         if (rest)
@@ -416,7 +423,7 @@ static void tile_rows_of(Schedule *s, KInstr *row, bool blocks, Tile t, int lane
         widen(s, columns(after, blocks), lanes);
     if (middle != row)
         widen(s, columns(row, blocks), lanes);
-    tile(s, middle, blocks, tile_rows(s, to - from, t.rows, t.vectors), lanes);
+    tile(s, middle, blocks, tile_rows(s, to - from, t.rows, t.vectors, takes_pairs(s, middle->block[0])), lanes);
 }
 
 /* A piece of the vector loop, outermost in its nest, of count blocks of vectors x lanes. depth: loops inside it. */
@@ -743,6 +750,7 @@ void schedule_module_as(KModule *m, const Target *t, const ScheduleTable *table)
     schedule_module_narrow(m, t);
     schedule_module_words(m);
     schedule_module_saturate(m, t);
+    schedule_module_pairs(m, t);
     drop_functions(m);
 }
 

@@ -13,6 +13,7 @@ enum {
     DOT_HALVES = 4, /* whatever their signs: as twice two halves of 16 bits */
     DOT_ALONG = 16, /* all signed, sixteen of each, which lie side by side, summed into one word */
     DOT_ROWS = 32,  /* none, but compilers vectorise sums whose operands both lie along them */
+    DOT_PAIRS = 64, /* all signed, eight bytes of two rows with those of two columns: four sums at once */
     DOT_NARROW = 8, /* all signed, and two products must fit 16 bits: none on the right may be -128 */
 };
 

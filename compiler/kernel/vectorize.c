@@ -123,6 +123,7 @@ static KValue *widened(Lanes *l, const KInstr *i) {
     case KOP_CALL: return kb_call(&l->b, kernel_func_lanes(l->b.module, i->func, l->n), i->nargs, a);
     case KOP_FMA: return kb_fma(&l->b, a[0], a[1], a[2]);
     case KOP_DOT:
+    case KOP_DOT_LONG:
     case KOP_DOT_S8: return kb_dot(&l->b, i->op, a[0], a[1], a[2]);
     case KOP_SELECT: return kb_select(&l->b, a[0], a[1], a[2]);
     case KOP_CAST: return kb_cast(&l->b, a[0], to);
@@ -219,7 +220,7 @@ static bool is_wide_type(KType t) {
     case DT_F32:
     case DT_I32:
     case DT_U8:
-    case DT_I8: return t.lanes == 1 || t.lanes == 4;
+    case DT_I8: return t.lanes == 1 || t.lanes == 4 || t.lanes == 8;
     case DT_U16:
     case DT_I16:
     case DT_BOOL:
@@ -234,7 +235,14 @@ static bool is_half_load(const KInstr *i) {
     return i->op == KOP_LOAD && (t == DT_F16 || t == DT_BF16) && i->result[0]->type.lanes == 1;
 }
 
-/* Four bytes are only read, and only to become a word. */
+/* Eight bytes that become a word, maybe with their signs turned. */
+static bool is_long_word(const KInstr *i) {
+    if (i->op == KOP_XOR && i->arg[0]->def)
+        i = i->arg[0]->def;
+    return i->op == KOP_BITCAST && i->result[0]->type.dtype == DT_I64 && i->arg[0]->type.lanes == 8;
+}
+
+/* Bytes of a word are only read, and only to become one. */
 static bool is_bytes_elsewhere(const KInstr *i) {
     for (int r = 0; r < i->nresults; r++)
         if (i->result[r]->type.lanes > 1 && i->op != KOP_LOAD)
@@ -250,7 +258,7 @@ static bool can_widen(const bool *v, const KBlock *block) {
         if (is_bytes_elsewhere(i))
             return false;
         for (int r = 0; r < i->nresults; r++)
-            if (v[i->result[r]->id] && !is_wide_type(i->result[r]->type) && !is_half_load(i))
+            if (v[i->result[r]->id] && !is_wide_type(i->result[r]->type) && !is_half_load(i) && !is_long_word(i))
                 return false;
         if (i->op == KOP_STORE && !is_wide_type(i->arg[0]->type))
             return false;

@@ -255,9 +255,11 @@ static bool check_call(Check *c, const KInstr *i) {
 
 /* --- loops --- */
 
-static bool accumulates(KOp op) {
-    return op == KOP_ADD || op == KOP_FMA || op == KOP_DOT || op == KOP_DOT_S8 || op == KOP_DOT_SUM || op == KOP_MUL || op == KOP_MIN || op == KOP_MAX;
+static bool adds_products(KOp op) {
+    return op == KOP_FMA || op == KOP_DOT || op == KOP_DOT_S8 || op == KOP_DOT_LONG || op == KOP_DOT_SUM || op == KOP_MATMUL_2X2;
 }
+
+static bool accumulates(KOp op) { return adds_products(op) || op == KOP_ADD || op == KOP_MUL || op == KOP_MIN || op == KOP_MAX; }
 
 static bool trace_block(Check *c, Chain *chain, const KInstr *loop, const KBlock *b);
 
@@ -280,7 +282,7 @@ static bool trace_pass(Check *c, Chain *chain, const KInstr *i, const KValue *fr
 }
 
 static bool trace_accumulate(Check *c, Chain *chain, const KInstr *i) {
-    bool product = i->op == KOP_FMA || i->op == KOP_DOT || i->op == KOP_DOT_S8 || i->op == KOP_DOT_SUM;
+    bool product = adds_products(i->op);
     KOp op = product ? KOP_ADD : i->op;
     int n = 0;
     Chain from = {0};
@@ -452,6 +454,16 @@ static bool check_kind(Check *c, const KInstr *i) {
     case KOP_DOT_SUM:
         if (!same_type(i->result[0]->type, (KType){DT_I32, 1}) || !same_type(i->arg[2]->type, (KType){DT_I32, 1}) ||
             i->arg[0]->type.dtype != DT_I8 || !same_type(i->arg[0]->type, i->arg[1]->type))
+            return fail(c, i, "the types differ");
+        return true;
+    case KOP_DOT_LONG:
+        if (i->result[0]->type.dtype != DT_I32 || !same_type(i->arg[2]->type, i->result[0]->type) || i->arg[0]->type.dtype != DT_I64 ||
+            i->arg[0]->type.lanes != i->result[0]->type.lanes || !same_type(i->arg[0]->type, i->arg[1]->type))
+            return fail(c, i, "the types differ");
+        return true;
+    case KOP_MATMUL_2X2:
+        if (!same_type(i->result[0]->type, (KType){DT_I32, 4}) || !same_type(i->arg[2]->type, (KType){DT_I32, 4}) ||
+            !same_type(i->arg[0]->type, (KType){DT_I8, 16}) || !same_type(i->arg[1]->type, (KType){DT_I8, 16}))
             return fail(c, i, "the types differ");
         return true;
     case KOP_SELECT:

@@ -29,10 +29,17 @@ for length in "" -mrvv-vector-bits=zvl; do
     why=$(missing_for riscv64-v "$CLANG")
     [ -n "$why" ] && skip "$name" "$why" || case_ok "$name" "$MLCC" verify -q --target riscv64-v --cc "$RISCV $length" "$work/case"
 done
+# Here, where instructions of other machines are several.
+for target in neoverse-n2 cortex-a76 cortex-m55; do
+    case_ok "products of bytes, $target by jit" "$MLCC" verify -q --via jit --target $target "$work/case"
+done
 # The form for compilers without the target's vectors shares the constants' order.
 for target in native x86-64-v3; do
     case_ok "products of bytes, $target without vectors" "$MLCC" verify -q --target $target --cc "$CC -O2" "$work/case"
 done
+why=$(missing_for neoverse-n2)
+[ -n "$why" ] && skip "products of bytes, neoverse-n2 without its products" "$why" ||
+    case_ok "products of bytes, neoverse-n2 without its products" "$MLCC" verify -q --target neoverse-n2 --cc "aarch64-linux-gnu-gcc -O2 -static" "$work/case"
 # Four bytes times four, both signs, on a 64-bit Arm that has both.
 echo '{"base": "cortex-a76", "cpu": "generic", "features": "+dotprod,+i8mm", "dot": "u8s8+s8s8", "emulator": "qemu-aarch64 -cpu max",
     "cflags": "-O2 -march=armv8.2-a+dotprod+i8mm -static"}' >"$work/both.json"

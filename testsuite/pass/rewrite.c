@@ -166,6 +166,8 @@ static void run_transformations(Arena *a, char *steps, const char *text, StrBuf 
             schedule_module_words(m);
         else if (!strcmp(what, "saturate"))
             schedule_module_saturate(m, &(Target){.name = "test", .vector_bits = 128, .saturates = true});
+        else if (!strcmp(what, "pairs"))
+            schedule_module_pairs(m, &(Target){.dot = DOT_PAIRS});
         else if (!loop || !transform(k, what, loop, n))
             sb_printf(out, "no: %s %s\n", what, name);
         const char *broken = kernel_verify(k);

@@ -112,6 +112,31 @@ void c_dot_helper(Helpers *h, const char *name, KType t, bool sign) {
     sb_puts(&h->text, guarded ? "#endif\n}\n" : "}\n");
 }
 
+/* --- eight bytes, and pairs of them --- */
+
+void c_dot_long_helper(Helpers *h, const char *name, KType t) {
+    const char *v = c_type(h, t), *word = c_type(h, (KType){DT_I64, t.lanes});
+    if (t.lanes > 1) {
+        const char *one = c_helper(h, "dot_long", (KType){DT_I32, 1}, DT_NONE);
+        sb_printf(&h->text, "static MLCC_INLINE %s %s(%s x, %s y, %s z) {\n    for (int i = 0; i < %d; i++)\n        z[i] = %s(x[i], y[i], z[i]);\n",
+                  v, name, word, word, v, t.lanes, one);
+    } else {
+        sb_printf(&h->text, "static MLCC_INLINE int32_t %s(int64_t x, int64_t y, int32_t z) {\n    for (int k = 0; k < 64; k += 8)\n", name);
+        sb_puts(&h->text, "        z = (int32_t)((uint32_t)z + (uint32_t)((int8_t)((uint64_t)x >> k & 255u) * (int8_t)((uint64_t)y >> k & 255u)));\n");
+    }
+    sb_puts(&h->text, "    return z;\n}\n");
+}
+
+void c_matmul_helper(Helpers *h, const char *name) {
+    const char *v = c_type(h, (KType){DT_I32, 4}), *bytes = c_type(h, (KType){DT_I8, 16});
+    sb_printf(&h->text,
+              "static MLCC_INLINE %s %s(%s x, %s y, %s z) {\n"
+              "#if defined(__ARM_FEATURE_MATMUL_INT8)\n    return (%s)vmmlaq_s32((int32x4_t)z, (int8x16_t)x, (int8x16_t)y);\n#else\n"
+              "    for (int i = 0; i < 4; i++)\n        for (int k = 0; k < 8; k++)\n"
+              "            z[i] = (int32_t)((uint32_t)z[i] + (uint32_t)(x[8 * (i / 2) + k] * y[8 * (i %% 2) + k]));\n    return z;\n#endif\n}\n",
+              v, name, bytes, bytes, v, v);
+}
+
 /* --- sixteen bytes, whose products are summed along --- */
 
 #define HAS_MVE "defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)"

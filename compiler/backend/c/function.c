@@ -253,6 +253,7 @@ static const char *scalar_text(Printer *p, const KInstr *i) {
     case KOP_DOT_S8:
     case KOP_NEAREST:
     case KOP_SATURATE:
+    case KOP_DOT_LONG:
     case KOP_ABS:
     case KOP_SQRT: return call_helper(p, kop_info[i->op].name, i, i->result[0]->type, DT_NONE);
     case KOP_SELECT:
@@ -322,7 +323,7 @@ static bool is_word(const Printer *p, const KInstr *i) {
         next->arg[0] != i->result[0] || p->uses[i->result[0]->id] != 1)
         return false;
     KType t = next->result[0]->type;
-    return (t.dtype == DT_I32 && t.lanes == 1) || c_is_bytes(p->h, t);
+    return ((t.dtype == DT_I32 || t.dtype == DT_I64) && t.lanes == 1) || c_is_bytes(p->h, t);
 }
 
 static const char *load_text(Printer *p, const KInstr *i) {

@@ -174,10 +174,11 @@ static void scalar_bitcast(Helpers *h, const char *name, DType to, DType from) {
               name, source, dtype_c(to));
 }
 
-/* Four bytes as they lie in memory. */
-static void word_helper(Helpers *h, const char *name, DType from) {
-    sb_printf(&h->text, "static MLCC_INLINE int32_t %s(const %s *p) {\n    int32_t x;\n    memcpy(&x, p, sizeof x);\n    return x;\n}\n", name,
-              dtype_c(from));
+/* Bytes as they lie in memory. */
+static void word_helper(Helpers *h, const char *name, DType to, DType from) {
+    const char *word = dtype_c(to);
+    sb_printf(&h->text, "static MLCC_INLINE %s %s(const %s *p) {\n    %s x;\n    memcpy(&x, p, sizeof x);\n    return x;\n}\n", word, name,
+              dtype_c(from), word);
 }
 
 /* Correctly rounded square root: the instruction where there is one, else digit by digit. */
@@ -625,10 +626,14 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
         c_bytes_helper(h, family, name);
     else if (one_of(family, "dot dot_s8"))
         c_dot_helper(h, name, t, !strcmp(family, "dot_s8"));
+    else if (!strcmp(family, "dot_long"))
+        c_dot_long_helper(h, name, t);
+    else if (!strcmp(family, "matmul_2x2"))
+        c_matmul_helper(h, name);
     else if (one_of(family, "fma_halves fma_halves_by"))
         c_riscv_widening_add(h, name, t, !strcmp(family, "fma_halves_by"));
     else if (!strcmp(family, "word"))
-        word_helper(h, name, from);
+        word_helper(h, name, t.dtype, from);
     else if (t.lanes == 1)
         scalar_helper(h, family, name, t, from);
     else

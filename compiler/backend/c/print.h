@@ -28,6 +28,8 @@ const char *c_x86_type(int bits);
 const char *c_x86_prefix(int bits);
 /* Prints the helper of a dot product, on the bytes of words (dot.c). */
 void c_dot_helper(Helpers *h, const char *name, KType t, bool sign);
+void c_dot_long_helper(Helpers *h, const char *name, KType t);
+void c_matmul_helper(Helpers *h, const char *name);
 /* Vectors of RISC-V (riscv.c): what #include brings their own types; such a type for `bits` of lanes, up to #else, false where
  * there is none; and multiply-adds of words whose factors fit 16 bits: of a vector or of x[0]. */
 bool c_is_riscv(const Target *t);

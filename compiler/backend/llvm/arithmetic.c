@@ -146,7 +146,9 @@ LLVMValueRef build_arithmetic(Unit *u, const KInstr *i, LLVMValueRef *x) {
     }
     case KOP_DOT: return build_dot(u, false, x);
     case KOP_DOT_S8: return build_dot(u, true, x);
+    case KOP_DOT_LONG: return build_dot_long(u, x);
     case KOP_DOT_SUM: return build_dot_sum(u, x);
+    case KOP_MATMUL_2X2: return build_matmul_2x2(u, x);
     case KOP_NEG: return is_float(t) ? LLVMBuildFNeg(u->builder, x[0], "") : LLVMBuildNeg(u->builder, x[0], "");
     case KOP_ABS: return absolute(u, t, x[0]);
     case KOP_SQRT: return square_root(u, t, x[0]);

@@ -132,6 +132,41 @@ LLVMValueRef build_dot_sum(const Unit *u, LLVMValueRef *x) {
     return LLVMBuildAdd(b, x[2], build_intrinsic(u, "llvm.vector.reduce.add", 1, &wide, 1, &product), "");
 }
 
+/* Lanes of x's elements in that order, as words. */
+static LLVMValueRef chosen(const Unit *u, LLVMValueRef x, const int at[4]) {
+    LLVMValueRef mask[4];
+    for (int i = 0; i < 4; i++)
+        mask[i] = splat_int(type_int(u, 32, 1), (uint64_t)at[i]);
+    x = LLVMBuildShuffleVector(u->builder, x, LLVMGetPoison(LLVMTypeOf(x)), LLVMConstVector(mask, 4), "");
+    return LLVMBuildSExt(u->builder, x, type_int(u, 32, 4), "");
+}
+
+LLVMValueRef build_matmul_2x2(const Unit *u, LLVMValueRef *x) {
+    LLVMBuilderRef b = u->builder;
+    if (is_arch(u, "aarch64") && u->target->dot & DOT_PAIRS) {
+        LLVMTypeRef types[] = {LLVMTypeOf(x[2]), LLVMTypeOf(x[0])};
+        return build_intrinsic(u, "llvm.aarch64.neon.smmla", 2, types, 3, (LLVMValueRef[]){x[2], x[0], x[1]});
+    }
+    LLVMValueRef sum = x[2];
+    for (int k = 0; k < 8; k++) {
+        LLVMValueRef row = chosen(u, x[0], (const int[]){k, k, 8 + k, 8 + k}), column = chosen(u, x[1], (const int[]){k, 8 + k, k, 8 + k});
+        sum = LLVMBuildAdd(b, sum, LLVMBuildMul(b, row, column, ""), "");
+    }
+    return sum;
+}
+
+LLVMValueRef build_dot_long(const Unit *u, LLVMValueRef *x) {
+    LLVMBuilderRef b = u->builder;
+    LLVMTypeRef t = LLVMTypeOf(x[0]);
+    LLVMValueRef sum = x[2], by = splat_int(t, 56), byte[2];
+    for (int k = 0; k < 64; k += 8) {
+        for (int i = 0; i < 2; i++)
+            byte[i] = LLVMBuildAShr(b, LLVMBuildShl(b, x[i], splat_int(t, (uint64_t)(56 - k)), ""), by, "");
+        sum = LLVMBuildAdd(b, sum, LLVMBuildTrunc(b, LLVMBuildMul(b, byte[0], byte[1], ""), LLVMTypeOf(sum), ""), "");
+    }
+    return sum;
+}
+
 LLVMValueRef build_dot(const Unit *u, bool sign, LLVMValueRef *x) {
     unsigned dot = u->target->dot;
     int lanes = type_lanes(LLVMTypeOf(x[0]));

@@ -71,6 +71,8 @@ LLVMValueRef build_splat(const Unit *u, LLVMValueRef x, int lanes);
 /* --- dot.c: c plus the products of the bytes of each lane, those of x[0] signed or not --- */
 
 LLVMValueRef build_dot(const Unit *u, bool sign, LLVMValueRef *x);
+LLVMValueRef build_dot_long(const Unit *u, LLVMValueRef *x);
+LLVMValueRef build_matmul_2x2(const Unit *u, LLVMValueRef *x);
 LLVMValueRef build_dot_sum(const Unit *u, LLVMValueRef *x); /* those of all lanes of x[0] and x[1] */
 
 /* The multiply-add i where the target multiplies halves to words and the operands fit; else NULL. */
