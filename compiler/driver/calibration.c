@@ -90,11 +90,15 @@ static double divergence(const Observed *o, int first, int last) {
     return sum;
 }
 
+/* Distributions know nothing of distances: where most of a value is near zero and the rest, like a few of its channels, far
+ * from there, giving up the rest costs them little. A range that moves numbers further than the whole range's steps do is none. */
 static double entropy_cost(const Observed *o, double lo, double hi) {
     double width = bin_width(o);
     int first = (int)((lo - o->lo) / width + 0.5), last = (int)((hi - o->lo) / width + 0.5) - 1;
     last = last >= BINS ? BINS - 1 : last;
-    return last - first + 1 < LEVELS ? INFINITY : divergence(o, first, last);
+    if (last - first + 1 < LEVELS || square_error(o, lo, hi) > square_error(o, o->lo, o->hi))
+        return INFINITY;
+    return divergence(o, first, last);
 }
 
 /* --- both --- */

@@ -21,6 +21,7 @@ libmlcc_a_SOURCES += \
 	compiler/driver/quantize.c \
 	compiler/driver/quantize_job.c \
 	compiler/driver/quantize_job.h \
+	compiler/driver/quantize_mixed.c \
 	compiler/driver/quantize_report.c \
 	compiler/driver/quantize_run.c \
 	compiler/driver/quantize_run.h \

@@ -70,7 +70,7 @@ static const struct Row {
     {OPT_ACCURACY_FLOOR, 0, "accuracy-floor", required_argument, MAKES, "X  fail where less remains: of right labels, or an output's cosine"},
     {OPT_MATH, 0, "math", required_argument, TARGETS, "default|fast  fast: larger rounding errors where that saves time"},
     {OPT_REQUANT, 0, "requant", required_argument, TARGETS, "float|fixed  how sums of bytes become bytes (default: the target's)"},
-    {OPT_MIXED, 0, "mixed", no_argument, MAKES, "layers that lose most stay float until the floor holds"},
+    {OPT_MIXED, 0, "mixed", no_argument, MAKES, "layers that lose most get 16 bits or stay float until the floor holds"},
     {OPT_NO_PRUNE_DEAD, 0, "no-prune-dead", no_argument, TARGETS, "keep channels that change nothing"},
     {OPT_HALF_WEIGHTS, 0, "half-weights", no_argument, TARGETS, "float16 and bfloat16 weights stay so: smaller, maybe slower"},
     {OPT_DUMP_AFTER, 0, "dump-after", required_argument, COMPILE | CHECK, "PASS  print the graph after a pass (or all)"},

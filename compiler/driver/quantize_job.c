@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The way of a quantisation: the model runs on samples to find the ranges and statistics of its values; the quantised one
- * is then compared with it, layer by layer, and more of it stays float until it is good enough. */
+ * is then compared with it, layer by layer. */
 #include "driver/quantize_job.h"
 
 #include <string.h>
@@ -10,7 +10,6 @@
 #include "passes/edit.h"
 #include "passes/passes.h"
 
-enum { MOST_ROUNDS = 32 };
 static const double EQUAL_SHARE = 0.5, UNEVEN = 5; /* of the largest channel's range to the usual one */
 
 /* The model with all that is known of it before it runs: what is written is the same for every target. */
@@ -45,7 +44,7 @@ static bool read_plain(QuantizeJob *j, Diag *d, Compilation *c) {
 static bool smooths_itself(const Options *o) { return o->calibrate && !o->keep_uneven && o->quantize != QUANTIZE_WEIGHTS; }
 
 /* The same in the form that loses least: the ranges of channels are evened out. */
-static bool read_model(QuantizeJob *j, Diag *d, Compilation *c) {
+bool quantize_read(QuantizeJob *j, Diag *d, Compilation *c) {
     if (!read_plain(j, d, c))
         return false;
     if (j->o->equalize)
@@ -70,12 +69,13 @@ static size_t weight_bytes(const Graph *g) {
 /* --- steps --- */
 
 static bool make_plan(QuantizeJob *j) {
-    if (!read_model(j, j->diag, &j->c))
+    if (!quantize_read(j, j->diag, &j->c))
         return false;
     j->weights_before = weight_bytes(j->c.graph);
     j->plan = quantize_plan(j->c.graph, j->recipe.kind);
     int n = j->plan.items.len;
-    j->stay = ARENA_ARRAY(j->arena, QuantizeStay, n + 1);
+    j->precision = ARENA_ARRAY(j->arena, QuantizePrecision, n + 1);
+    j->float_weights = ARENA_ARRAY(j->arena, bool, n + 1);
     j->range = ARENA_ARRAY(j->arena, Observed, n + 1);
     j->names = ARENA_ARRAY(j->arena, const char *, n + 1);
     j->dequantized = ARENA_ARRAY(j->arena, const char *, n + 1);
@@ -151,22 +151,23 @@ static bool prepare(QuantizeJob *j) {
     }
     if (!make_plan(j))
         return false;
-    if ((j->recipe.correct_bias || wants_gram(j)) && !collect(j, read_model, &j->quiet, wants_gram(j), &j->for_rounding))
+    if ((j->recipe.correct_bias || wants_gram(j)) && !collect(j, quantize_read, &j->quiet, wants_gram(j), &j->for_rounding))
         return false;
     j->recipe.stats = &j->for_rounding;
     if (!o->calibrate && !o->data)
         return true;
-    return read_model(j, &j->quiet, &j->before.c) && watch(&j->before, o, j->plan.items.len, j->names) && read_samples(j) &&
+    return quantize_read(j, &j->quiet, &j->before.c) && watch(&j->before, o, j->plan.items.len, j->names) && read_samples(j) &&
            find_ranges(j);
 }
 
 /* The file's bytes are read back: what is compared is what is written. */
-static bool convert(QuantizeJob *j) {
+static bool convert(QuantizeJob *j, bool layers) {
     for (int i = 0; i < j->plan.items.len; i++) {
         QuantizeItem *item = &j->plan.items.data[i];
         item->lo = j->range[i].lo;
         item->hi = j->range[i].hi;
-        item->stay = j->stay[i];
+        item->precision = j->precision[i];
+        item->float_weights = j->float_weights[i];
     }
     quantize_apply(&j->plan, &j->recipe);
     j->weights_after = weight_bytes(j->c.graph);
@@ -181,7 +182,7 @@ static bool convert(QuantizeJob *j) {
     c->graph = c->model ? c->model->graph : NULL;
     for (int i = 0; i < j->plan.items.len; i++)
         j->dequantized[i] = j->plan.items.data[i].dequantized;
-    return c->model && watch(&j->after, j->o, j->plan.items.len, j->dequantized);
+    return c->model && watch(&j->after, j->o, layers ? j->plan.items.len : 0, j->dequantized);
 }
 
 static bool compare(QuantizeJob *j) {
@@ -201,48 +202,18 @@ static void end_round(QuantizeJob *j) {
     j->round = NULL;
 }
 
-static bool attempt(QuantizeJob *j, bool again) {
+bool quantize_attempt(QuantizeJob *j, bool layers) {
+    bool again = j->round != NULL; /* the first plan is made when ranges are sought */
     end_round(j);
     j->round = arena_new();
     if (again) {
         pipeline_close(&j->c);
-        if (!read_model(j, &j->quiet, &j->c))
+        if (!quantize_read(j, &j->quiet, &j->c))
             return false;
         j->plan = quantize_plan(j->c.graph, j->recipe.kind);
     }
     j->agreement = ARENA_ARRAY(j->round, Agreement, j->c.graph->outputs.len + j->plan.items.len);
-    return convert(j) && compare(j);
-}
-
-/* --- mixed precision --- */
-
-/* Another layer, the one that adds most noise, stays float: what it computes, then its weights too. */
-static bool leave_worst(QuantizeJob *j, bool *touched) {
-    const QuantizePlan *p = &j->plan;
-    int worst = -1;
-    for (int i = 0; i < p->items.len; i++) {
-        const QuantizeItem *item = &p->items.data[i];
-        bool left = j->stay[i] == STAY_NOT ? item->like == i : j->stay[i] == STAY_VALUE && item->has_weights;
-        if (left && !touched[i] && (worst < 0 || quantize_own_noise(j, i) > quantize_own_noise(j, worst)))
-            worst = i;
-    }
-    if (worst < 0)
-        return false;
-    j->stay[worst] = j->stay[worst] == STAY_NOT ? STAY_VALUE : STAY_WEIGHTS;
-    return touched[worst] = true;
-}
-
-/* Some layers at a time, so that a large network needs no more attempts than a small one. */
-static bool quantise(QuantizeJob *j) {
-    bool ok = attempt(j, false), more = true;
-    while (ok && more && j->o->mixed && quantize_quality(j) < j->o->accuracy_floor) {
-        bool *touched = ARENA_ARRAY(j->arena, bool, j->plan.items.len);
-        more = leave_worst(j, touched);
-        for (int k = MOST_ROUNDS; k <= j->plan.items.len; k += MOST_ROUNDS)
-            leave_worst(j, touched);
-        ok = attempt(j, true);
-    }
-    return ok;
+    return convert(j, layers) && compare(j);
 }
 
 /* --- one call --- */
@@ -276,7 +247,7 @@ bool quantize_model(QuantizeJob *j, Diag *d, const Options *o, FILE *report) {
     j->before.progress = d;
     j->target = jit_native_target(j->arena);
     j->recipe = (QuantizeRecipe){o->quantize, o->activations, o->weight_type, o->block, corrects_bias(o), NULL};
-    if (!prepare(j) || !quantise(j))
+    if (!prepare(j) || !quantize_attempt(j, true) || (o->mixed && !quantize_mixed(j)))
         return false;
     if (report) {
         quantize_report(j, report);

@@ -18,7 +18,8 @@ typedef struct QuantizeJob {
     const char **names;       /* of the items' values in the float graph */
     const char **dequantized; /* … in the quantised graph */
     Observed *range;
-    QuantizeStay *stay;
+    QuantizePrecision *precision; /* of the items */
+    bool *float_weights;
     QuantizeRecipe recipe;
     StrMap for_smoothing, for_rounding; /* QuantizeStats by the name of a product's input */
     Samples calibration, data; /* without --data the same; empty where there are none */
@@ -36,7 +37,15 @@ const char *quantize_misuse(const Options *o);
 bool quantize_model(QuantizeJob *j, Diag *d, const Options *o, FILE *report);
 void quantize_end(QuantizeJob *j);
 
-/* --- steps (quantize_report.c) --- */
+/* The float model in the form that is quantised. False after a diagnostic; c is to be closed in either case. */
+bool quantize_read(QuantizeJob *j, Diag *d, Compilation *c);
+/* The model as the precisions say, compared with the float one where there are samples: layer by layer, or its outputs alone.
+ * False after a diagnostic. */
+bool quantize_attempt(QuantizeJob *j, bool layers);
+/* Further attempts until the floor holds, or all is float: quantize_mixed.c. False after a diagnostic. */
+bool quantize_mixed(QuantizeJob *j);
+
+/* --- what came of it (quantize_report.c) --- */
 
 /* The least cosine of an output, or the share of the float model's right answers that is left. */
 double quantize_quality(const QuantizeJob *j);

@@ -4,14 +4,14 @@
 
 #include "driver/quantize_job.h"
 
-static void print_agreement(FILE *out, const char *what, const char *name, const char *op, const Agreement *g) {
+static void print_agreement(FILE *out, const char *what, const char *type, const char *name, const char *op, const Agreement *g) {
     double noise = agreement_noise(g);
     fprintf(out, "%-7s cosine %.6f  ", what, agreement_cosine(g));
     if (noise > 0)
         fprintf(out, "SNR %6.1f dB", -10 * log10(noise));
     else
         fprintf(out, "exact        ");
-    fprintf(out, "  %s%s%s%s\n", name, op ? " (" : "", op ? op : "", op ? ")" : "");
+    fprintf(out, "  %-7s %s%s%s%s\n", type, name, op ? " (" : "", op ? op : "", op ? ")" : "");
 }
 
 static const Agreement *of_items(const QuantizeJob *j) { return j->agreement + j->c.graph->outputs.len; }
@@ -25,6 +25,13 @@ double quantize_own_noise(const QuantizeJob *j, int i) {
     return agreement_noise(&g[i]) - taken;
 }
 
+static const char *type_of(const QuantizeJob *j, int i) {
+    static const char *const names[] = {[PRECISION_8] = "int8", [PRECISION_16] = "int16", [PRECISION_FLOAT] = "float"};
+    DType w = j->recipe.weights;
+    QuantizePrecision p = j->float_weights[i] ? PRECISION_FLOAT : j->precision[i];
+    return p == PRECISION_FLOAT || j->recipe.kind != QUANTIZE_WEIGHTS ? names[p] : w == DT_I4 ? "int4" : w == DT_F16 ? "float16" : w == DT_BF16 ? "bfloat16" : "int8";
+}
+
 static void print_layers(const QuantizeJob *j, FILE *out) {
     const QuantizePlan *p = &j->plan;
     int worst = -1;
@@ -33,9 +40,9 @@ static void print_layers(const QuantizeJob *j, FILE *out) {
         if (item->like != i)
             continue;
         if (item->layer)
-            print_agreement(out, "layer", item->layer->name, item->layer->op_type, &of_items(j)[i]);
+            print_agreement(out, "layer", type_of(j, i), item->layer->name, item->layer->op_type, &of_items(j)[i]);
         else
-            print_agreement(out, "input", item->name, NULL, &of_items(j)[i]);
+            print_agreement(out, "input", type_of(j, i), item->name, NULL, &of_items(j)[i]);
         if (worst < 0 || quantize_own_noise(j, i) > quantize_own_noise(j, worst))
             worst = i;
     }
@@ -69,13 +76,10 @@ void quantize_report(const QuantizeJob *j, FILE *out) {
     if (j->data.list.len) {
         print_layers(j, out);
         for (int i = 0; i < g->outputs.len; i++)
-            print_agreement(out, "output", g->outputs.data[i]->name, NULL, &j->agreement[i]);
+            print_agreement(out, "output", "", g->outputs.data[i]->name, NULL, &j->agreement[i]);
     }
     if (j->scores.n)
         print_scores(&j->scores, out);
-    for (int i = 0; i < j->plan.items.len; i++)
-        if (j->stay[i])
-            fprintf(out, "float   %s%s\n", j->names[i], j->stay[i] == STAY_WEIGHTS ? " and the weights before it" : "");
     if (j->data.list.len)
         fprintf(out, "%d samples; ", j->data.list.len);
     fprintf(out, "weights %zu bytes, were %zu: %.2f times smaller\n", j->weights_after, j->weights_before,
@@ -95,9 +99,9 @@ void quantize_note(const QuantizeJob *j) {
 }
 
 /* A float model has any accuracy, and is none of what was asked for. */
-static bool all_stays(const QuantizeJob *j) {
+static bool is_float(const QuantizeJob *j) {
     for (int i = 0; i < j->plan.items.len; i++)
-        if ((!j->stay[i] && j->plan.items.data[i].like == i) || (j->stay[i] == STAY_VALUE && j->plan.items.data[i].has_weights))
+        if (j->plan.items.data[i].like == i && j->precision[i] != PRECISION_FLOAT)
             return false;
     diag_error(j->diag, NOWHERE, "nothing is left to quantise where an accuracy of %g is asked for", j->o->accuracy_floor);
     return true;
@@ -108,7 +112,7 @@ bool quantize_meets_floor(const QuantizeJob *j) {
     if (!(o->accuracy_floor > 0))
         return true;
     if (quantize_quality(j) >= o->accuracy_floor)
-        return !all_stays(j);
+        return !is_float(j);
     if (j->scores.n)
         diag_error(j->diag, NOWHERE, "top-1 is %.2f %%, %.4f of the float model's %.2f %%; %g of it was asked for",
                    percent(j->scores.got.first, &j->scores), quantize_quality(j), percent(j->scores.want.first, &j->scores),

@@ -87,14 +87,22 @@ double agreement_cosine(const Agreement *g) {
 
 double agreement_noise(const Agreement *g) { return g->want > 0 ? g->noise / g->want : g->noise > 0 ? INFINITY : 0; }
 
-static void compare_tensors(Agreement *g, const Tensor *want, const Tensor *got) {
-    for (int64_t i = 0; i < want->count && i < got->count; i++) {
-        double x = tensor_at(want, i), y = tensor_at(got, i);
-        g->product += x * y;
-        g->want += x * x;
-        g->got += y * y;
-        g->noise += (x - y) * (x - y);
+void compare_tensors(Agreement *g, const Tensor *want, const Tensor *got) {
+    int64_t n = want->count < got->count ? want->count : got->count;
+    bool floats = want->dtype == DT_F32 && got->dtype == DT_F32;
+    const float *xs = want->bytes, *ys = got->bytes;
+    Agreement sum = {0};
+    for (int64_t i = 0; i < n; i++) {
+        double x = floats ? (double)xs[i] : tensor_at(want, i), y = floats ? (double)ys[i] : tensor_at(got, i);
+        sum.product += x * y;
+        sum.want += x * x;
+        sum.got += y * y;
+        sum.noise += (x - y) * (x - y);
     }
+    g->product += sum.product;
+    g->want += sum.want;
+    g->got += sum.got;
+    g->noise += sum.noise;
 }
 
 static bool score(const Tensor *want, const Tensor *got, const Labels *labels, Scores *s) {
@@ -117,7 +125,7 @@ static bool compare_run(const Watched *want, const Watched *got, const Tensor *i
     const Tensor *y = x ? execute_jit(a, d, got->module, got->jit, input, &n) : NULL;
     for (int i = 0; y && i < want->n_outputs; i++)
         compare_tensors(&result[i], &x[i], &y[i]);
-    for (int i = 0; y && i < want->n; i++)
+    for (int i = 0; y && i < got->n; i++)
         compare_tensors(&result[want->n_outputs + i], &x[want->at[i]], &y[got->at[i]]);
     bool ok = y && (!labels->label || score(&x[0], &y[0], labels, scores));
     arena_free(a);

@@ -32,7 +32,8 @@ typedef struct Agreement {
 
 double agreement_cosine(const Agreement *g);
 double agreement_noise(const Agreement *g); /* noise over signal */
-/* First the model's outputs, then what is watched; with labels, also how many answers are right. False after a diagnostic, or
+void compare_tensors(Agreement *g, const Tensor *want, const Tensor *got);
+/* First the model's outputs, then what both watch, or only the first does; with labels, also how many answers are right. False after a diagnostic, or
  * with scores->n -1 where the labels do not fit. */
 bool watch_compare(const Watched *want, const Watched *got, const Samples *s, const Labels *labels, Agreement *result, Scores *scores);
 

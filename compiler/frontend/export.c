@@ -184,13 +184,14 @@ static int64_t version_needed(const Node *n) {
         {"DepthToSpace", 13}, {"SpaceToDepth", 13}, {"Resize", 19}, {"Pad", 19}, {"Cast", 19},
         {"ThresholdedRelu", 10}, {"InstanceNormalization", 6}, {"LSTM", 14}, {"GRU", 14}, {"Shape", 15}
     };
-    enum { BLOCKS_AND_FOUR_BITS = 21 };
+    enum { BLOCKS_AND_OTHER_WIDTHS = 21 };
     bool types = true; /* those of before */
     bool linear = !*n->domain && (!strcmp(n->op_type, "QuantizeLinear") || !strcmp(n->op_type, "DequantizeLinear"));
-    if (linear && (attr_int(n, "block_size", 0) || dtype_width(n->in[0]->dtype) == 4))
-        return BLOCKS_AND_FOUR_BITS;
+    const Value *element = !strcmp(n->op_type, "QuantizeLinear") ? n->out[0] : n->in[0];
+    if (linear && (attr_int(n, "block_size", 0) || dtype_width(element->dtype) == 4 || dtype_width(element->dtype) == 16))
+        return BLOCKS_AND_OTHER_WIDTHS;
     for (int i = 0; i < n->nin; i++)
-        types = types && (!n->in[i] || n->in[i]->dtype != DT_BF16) && (!n->in[i] || dtype_stored(n->in[i]->dtype) == n->in[i]->dtype);
+        types = types && (!n->in[i] || (n->in[i]->dtype != DT_BF16 && dtype_stored(n->in[i]->dtype) == n->in[i]->dtype));
     for (size_t i = 0; types && i < sizeof older / sizeof *older; i++)
         if (!*n->domain && !strcmp(n->op_type, older[i].op))
             return older[i].version;

@@ -30,6 +30,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/quantize_round.c \
 	compiler/passes/quantize_static.c \
 	compiler/passes/quantize_storage.c \
+	compiler/passes/quantize_switch.c \
 	compiler/passes/quantize_weights.c \
 	compiler/passes/quantize_weights.h \
 	compiler/passes/raise.c \

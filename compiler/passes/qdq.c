@@ -451,6 +451,8 @@ static const char *why_float(const Node *n) {
         return "mlcc has no form of it on integers: it computes in registers, from bytes to bytes";
     if (n->nin > 1 && quantised_read(n->in[1], &q) && dtype_size(q.dtype) > 1)
         return "its weights have more than 8 bits";
+    if (n->nin > 1 && value_is_const(n->in[1]) && dtype_is_float(n->in[1]->dtype))
+        return "its weights are not quantised";
     if (quantised_read(n->in[0], &q) && dtype_size(q.dtype) > 1)
         return "sums of products with elements of 16 bits may not fit into 32 bits";
     return "mlcc has no form of it on integers, or not with these weights and attributes";

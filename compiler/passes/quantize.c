@@ -181,7 +181,6 @@ static void add_item(const Plan *s, Value *v) {
         item.like = p->items.data[p->item_of[v->def->in[0]->id]].like;
     for (const Node *n = v->def; n; n = inner(s, n)) /* a layer is called by its product, not by its ReLU */
         item.layer = n;
-    item.has_weights = s->kind == QUANTIZE_STATIC && item.layer && quantize_weight_axis(item.layer) >= 0;
     find_sources(p, v, 8, &item);
     p->item_of[v->id] = p->items.len;
     VEC_PUSH(p->graph->arena, &p->items, item);

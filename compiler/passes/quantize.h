@@ -29,7 +29,8 @@ typedef struct QuantizeRecipe {
     const StrMap *stats;  /* QuantizeStats by the name of a product's input; may be NULL */
 } QuantizeRecipe;
 
-typedef enum QuantizeStay { STAY_NOT, STAY_VALUE, STAY_WEIGHTS } QuantizeStay;
+/* As what an item's value is kept: bytes, 16 bits (QUANTIZE_STATIC alone), or a float, with the layer's weights. */
+typedef enum QuantizePrecision { PRECISION_8, PRECISION_16, PRECISION_FLOAT } QuantizePrecision;
 
 /* A value that the quantised graph keeps as bytes, or computes from bytes. */
 typedef struct QuantizeItem {
@@ -37,9 +38,9 @@ typedef struct QuantizeItem {
     const char *name;        /* of the value in the float graph */
     const Node *layer;       /* that computes it; NULL for inputs */
     int like;                /* the item whose range it has, because it holds the same elements; else its own index */
-    bool has_weights;        /* the layer's, which become bytes while the value may stay float */
     double lo, hi;           /* QUANTIZE_STATIC: to be set before quantize_apply, */
-    QuantizeStay stay;       /* like what stays float after all: the value, or the layer's weights as well */
+    QuantizePrecision precision; /* like this, for items that are like no other, */
+    bool float_weights;      /* and the layer's weights stay float in any case */
     double scale;            /* set by it, like the zero point */
     int64_t zero;
     const char *dequantized; /* of the value that users read instead; set by quantize_apply */
@@ -57,9 +58,23 @@ QuantizePlan quantize_plan(Graph *g, QuantizeKind kind);
 /* QUANTIZE_STATIC: activations with ranges as the items say; weights symmetric I8 with a scale for each channel; biases I32.
  * Names of the graph's inputs and outputs stay. */
 void quantize_apply(QuantizePlan *p, const QuantizeRecipe *r);
+/* Scale and zero point of the item's range. */
+void quantize_set_scale(QuantizeItem *item, DType t);
 void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r);
 void quantize_apply_dynamic(QuantizePlan *p, const QuantizeRecipe *r);
 void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r);
+
+/* --- what each rounding does alone --- */
+
+/* Scalar inputs of the graph behind its own: 0 leaves a value as it is, 1 rounds it to bytes; or the weights of its layer. */
+typedef struct QuantizeSwitches {
+    int first;
+    int *value, *weights; /* by item, the input's number; -1: none */
+    int64_t *count;       /* of the weights */
+} QuantizeSwitches;
+
+/* For QUANTIZE_STATIC, in place of quantize_apply: a float graph with switches. Ranges are set. */
+void quantize_add_switches(QuantizePlan *p, const QuantizeRecipe *r, QuantizeSwitches *out);
 
 /* --- graphs that lose less --- */
 

@@ -86,7 +86,7 @@ void quantize_apply_dynamic(QuantizePlan *p, const QuantizeRecipe *r) {
     for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
         const QuantizeItem *item = quantize_item(p, n);
-        if (!item || item->stay)
+        if (!item || item->precision)
             continue;
         if (quantize_weight_axis(n) >= 0)
             make_product(n, r);

@@ -33,23 +33,29 @@ static void quantise_weights(Node *n, double input_scale, const QuantizeRecipe *
 
 /* --- values --- */
 
-/* The range must hold 0 exactly: padding and ReLU make it. */
-static void set_scale(QuantizeItem *item, DType t) {
-    double lo = item->lo < 0 ? item->lo : 0, hi = item->hi > 0 ? item->hi : 0, least = t == DT_I8 ? -128 : 0;
-    item->scale = (double)(float)((hi - lo) / 255);
+static QuantizePrecision precision(const QuantizePlan *p, const QuantizeItem *item) { return p->items.data[item->like].precision; }
+
+static const double ROOM = 2;
+
+/* The range must hold 0 exactly: padding and ReLU make it. Elements of 16 bits have steps enough for more than the samples
+ * showed, in both directions; without a zero point more of their products fit into 32 bits. */
+void quantize_set_scale(QuantizeItem *item, DType t) {
+    double lo = item->lo < 0 ? item->lo : 0, hi = item->hi > 0 ? item->hi : 0, least = t == DT_U8 ? 0 : -128;
+    item->scale = (double)(float)(t == DT_I16 ? ROOM * fmax(-lo, hi) / 32767 : (hi - lo) / 255);
     if (item->scale < (double)FLT_MIN)
         item->scale = 1;
-    item->zero = (int64_t)quantize_clamp(nearbyint(least - lo / item->scale), least, least + 255);
+    item->zero = t == DT_I16 ? 0 : (int64_t)quantize_clamp(nearbyint(least - lo / item->scale), least, least + 255);
 }
 
 /* The same zero point serves many. */
 static Value *zero_point(Graph *g, DType t, int64_t x) {
-    const char *name = arena_printf(g->arena, "z%d", (int)x);
+    const char *name = arena_printf(g->arena, t == DT_I16 ? "wide%d" : "z%d", (int)x);
     Value *v = strmap_get(&g->names, name);
-    uint8_t byte = (uint8_t)x;
-    if (value_is_const(v) && v->dtype == t && !v->rank && v->data.size == 1 && !memcmp(v->data.bytes, &byte, 1))
+    uint16_t bits = (uint16_t)x; /* little endian: its first byte is the byte */
+    size_t size = (size_t)dtype_size(t);
+    if (value_is_const(v) && v->dtype == t && !v->rank && v->data.size == size && !memcmp(v->data.bytes, &bits, size))
         return v;
-    return graph_const(g, name, t, 0, NULL, (Data){arena_dup(g->arena, &byte, 1), 1});
+    return graph_const(g, name, t, 0, NULL, (Data){arena_dup(g->arena, &bits, sizeof bits), size});
 }
 
 static void quantise_value(QuantizePlan *p, QuantizeItem *item, DType t, Value **scales) {
@@ -75,21 +81,16 @@ static void leave(QuantizePlan *p, int i) {
     p->item_of[item->value->id] = -1;
 }
 
-/* What holds a value's elements stays with it. */
-static bool stays(const QuantizePlan *p, const QuantizeItem *item) { return item->stay || p->items.data[item->like].stay; }
-
 static bool weights_stay(const QuantizePlan *p, const Node *n) {
-    for (int i = 0; i < p->items.len; i++)
-        if (p->items.data[i].layer == n && p->items.data[i].stay == STAY_WEIGHTS)
-            return true;
-    return false;
+    const QuantizeItem *item = quantize_item(p, n);
+    return item && (item->float_weights || precision(p, item) == PRECISION_FLOAT);
 }
 
 /* Softmax on bytes has steps of 1/256 everywhere; ONNX Runtime computes wrong numbers with much finer ones. Where the
  * results are all small, as those over many elements are, it is computed with floats. */
 static void settle_softmax(QuantizePlan *p, QuantizeItem *item) {
     Value *x = edit_is(item->layer, "Softmax") ? item->layer->in[0] : NULL;
-    if (!x || p->item_of[x->id] < 0)
+    if (!x || p->item_of[x->id] < 0 || precision(p, item) != PRECISION_8)
         return;
     if (item->hi >= 0.5) {
         item->hi = 255.0 / 256;
@@ -101,11 +102,15 @@ static void settle_softmax(QuantizePlan *p, QuantizeItem *item) {
     leave(p, p->item_of[kept->id]);
 }
 
+static DType type_of(const QuantizePlan *p, const QuantizeItem *item, const QuantizeRecipe *r) {
+    return precision(p, item) == PRECISION_16 ? DT_I16 : r->activations;
+}
+
 void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r) {
     Graph *g = p->graph;
     Value **scales = ARENA_ARRAY(g->arena, Value *, p->items.len + 1);
     for (int i = 0; i < p->items.len; i++)
-        if (stays(p, &p->items.data[i]))
+        if (precision(p, &p->items.data[i]) == PRECISION_FLOAT)
             leave(p, i);
         else if (p->items.data[i].layer)
             settle_softmax(p, &p->items.data[i]);
@@ -113,7 +118,7 @@ void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r) {
         QuantizeItem *item = &p->items.data[i], *like = &p->items.data[item->like];
         item->lo = like->lo;
         item->hi = like->hi;
-        set_scale(item, r->activations);
+        quantize_set_scale(item, type_of(p, item, r));
     }
     for (Node *n = g->first; n; n = n->next) {
         bool product = quantize_weight_axis(n) >= 0;
@@ -127,5 +132,5 @@ void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r) {
     }
     for (int i = 0; i < p->items.len; i++)
         if (p->item_of[p->items.data[i].value->id] >= 0)
-            quantise_value(p, &p->items.data[i], r->activations, scales);
+            quantise_value(p, &p->items.data[i], type_of(p, &p->items.data[i], r), scales);
 }

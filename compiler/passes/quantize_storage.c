@@ -37,7 +37,7 @@ static bool can_shorten(const Value *w, DType t) {
 static bool stays(const QuantizePlan *p, const Value *w) {
     for (int i = 0; i < w->uses.len; i++) {
         const QuantizeItem *item = quantize_item(p, w->uses.data[i].node);
-        if (item && item->stay)
+        if (item && item->precision)
             return true;
     }
     return false;
@@ -136,7 +136,7 @@ void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r) {
     }
     for (Node *n = p->graph->first; n; n = n->next) {
         const QuantizeItem *item = quantize_item(p, n);
-        if (!item || item->stay)
+        if (!item || item->precision)
             continue;
         if (quantize_weight_axis(n) >= 0)
             round_weights(n, r);

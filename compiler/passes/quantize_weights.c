@@ -45,7 +45,7 @@ static bool find_bias(Node *n, Node **at, int *input) {
         n->in = in;
         n->nin = 3;
     }
-    return !n->in[2] || quantize_is_weight(n->in[2]);
+    return attr_float(n, "beta", 1) == 1 && (!n->in[2] || quantize_is_weight(n->in[2]));
 }
 
 void quantize_correct_bias(Node *n, const QuantizeRecipe *r, int64_t depth, const float *error) {
