@@ -60,4 +60,9 @@ model("sequence", [6, 1, 24],
       {"w": normal((1, 64, 24)) * 0.2, "r": normal((1, 64, 16)) * 0.2, "b": normal((1, 128)) * 0.1, "m": normal((16, 5))},
       normal((20, 6, 1, 24)))
 
+# Few channels are far from zero, all others close to it.
+far = np.where(np.arange(64) % 16 == 3, 5, 0.05)
+model("far", [1, 64, 8, 8], [node("Conv", ["x", "w"], ["h"]), node("Relu", ["h"], ["r"]), node("Conv", ["r", "m"], ["y"])],
+      {"w": np.diag(far)[:, :, None, None], "m": normal((16, 64, 1, 1)) * 0.2}, abs(normal((30, 1, 64, 8, 8))))
+
 model("relu", [2, 3], [node("Relu", ["x"], ["y"])], {}, normal((2, 2, 3)))

@@ -82,6 +82,11 @@ helps "smoothed activations, dynamic" outliers --smooth --dynamic --no-smooth
 case_ok "quantize, uneven channels" "$MLCC" quantize outliers.onnx --calibrate outliers.npz -o with.onnx
 above "very uneven channels are smoothed" "$(number SNR without)" "$(number SNR out)"
 
+for method in percentile entropy mse; do
+    case_ok "ranges of values far apart, $method" "$MLCC" quantize far.onnx --calibrate far.npz --method $method -o far_q.onnx
+    above "ranges of values far apart, $method: cosine" 0.999 "$(number cosine out)"
+done
+
 for kind in --samples=20 --dynamic --weights-only=int8 --weights-only=int4 --weights-only=bfloat16; do
     case_ok "a sequence, $kind" "$MLCC" quantize sequence.onnx --calibrate sequence.npz --verify-ir -o sequence_q.onnx $kind
     above "a sequence, $kind: cosine" 0.99 "$(number cosine out)"
