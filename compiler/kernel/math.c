@@ -3,7 +3,7 @@
  *
  * No branches, so that they vectorise; polynomials fitted to relative error over the reduced range (Chebyshev nodes,
  * 60 digits); products that must be exact are split by masking, since FMA may or may not be fused. Errors against the
- * exact value: at most 2 ULP, pow and tan 3, rounding and fmod none. */
+ * exact value: at most 2 ULP, pow and tan 3, gelu 2 of its argument, rounding and fmod none. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -134,6 +134,14 @@ static const double erfc_64[] = {
     -1.39314886712844935e-6,  -0.0000365255986549661539, -0.0000140921778950148569, 4.64133185796557875e-6,
     6.35078600705030976e-6,   -1.33361223273092002e-6};
 POLY(erfc);
+
+/* log2 of the normal distribution's tail beyond x, for x in 0 .. 4.9, where its error counts as the tail does; falling to -126
+ * beyond that. 2^x for |x| <= 1/2. */
+static const double tail_32[] = {-0.999999954,    -1.15110731,      -0.459188865,   -0.0525635273, 0.00717522326,
+                                 -0.000234078924, -0.000141184642,  2.89353687e-5,  -1.88737094e-6};
+static const double exp2_32[] = {1, 0.693147206, 0.240226469, 0.0555032878, 0.00961848896, 0.00133999312, 0.000153458116};
+static const Poly tail_poly = {.n32 = (int)(sizeof tail_32 / sizeof *tail_32), .c32 = tail_32};
+static const Poly exp2_poly = {.n32 = (int)(sizeof exp2_32 / sizeof *exp2_32), .c32 = exp2_32};
 
 static const double ln2_split[2][2] = {{0.693115234375, 3.19461849453e-5},
                                        {0.69314718036912381649, 1.9082149292705878161e-10}};
@@ -603,6 +611,21 @@ static V *erf_of(Fn *f, V *x) {
     return with_sign_of(f, y, x);
 }
 
+/* The tail beyond |x| is a power of two; x, or 0 where that is negative, less |x| times the tail. */
+static V *gelu_32_of(Fn *f, V *x) {
+    V *m = bin(f, KOP_MIN, num(f, 10.45), magnitude(f, x)), *magic = num(f, 12582912.0);
+    V *power = poly(f, &tail_poly, m), *t = add(f, power, magic), *fraction = sub(f, power, sub(f, t, magic));
+    V *tail = from_bits(f, add(f, bits(f, poly(f, &exp2_poly, fraction)), into_exponent(f, bits(f, t))));
+    return fma3(f, neg(f, m), tail, bin(f, KOP_MAX, num(f, 0), x));
+}
+
+static V *gelu_of(Fn *f, V *x) {
+    if (!f->wide)
+        return gelu_32_of(f, x);
+    V *above = bin(f, KOP_MAX, num(f, -38), x), *half = num(f, 0.5);
+    return mul(f, mul(f, half, above), add(f, erf_of(f, mul(f, above, num(f, 0.70710678118654752440))), num(f, 1)));
+}
+
 /* --- remainder of C's fmod: long division in steps of one bit, every subtraction exact --- */
 
 static V *fmod_of(Fn *f, V *x, V *y) {
@@ -640,6 +663,7 @@ static const Entry table[KMATH_COUNT] = {
     [KMATH_EXP] = {"exp", exp_of, NULL},       [KMATH_LOG] = {"log", log_of, NULL},
     [KMATH_TANH] = {"tanh", tanh_of, NULL},    [KMATH_ERF] = {"erf", erf_of, NULL},
     [KMATH_SIGMOID] = {"sigmoid", sigmoid_of, NULL}, [KMATH_SILU] = {"silu", silu_of, NULL},
+    [KMATH_GELU] = {"gelu", gelu_of, NULL},
     [KMATH_SIN] = {"sin", sin_of, NULL},
     [KMATH_COS] = {"cos", cos_of, NULL},       [KMATH_TAN] = {"tan", tan_of, NULL},
     [KMATH_ASIN] = {"asin", asin_of, NULL},    [KMATH_ACOS] = {"acos", acos_of, NULL},

@@ -389,14 +389,11 @@ ELEMENT(element_mish) {
 }
 
 ELEMENT(element_gelu) {
-    KValue *x = X(0), *half = mul(l, x, like(l, x, 0.5));
-    KValue *inner;
-    if (!strcmp(attr_string(n, "approximate", "none"), "tanh")) {
-        KValue *cube = mul(l, mul(l, x, x), mul(l, x, like(l, x, 0.044715)));
-        inner = math1(l, KMATH_TANH, mul(l, add(l, x, cube), like(l, x, 0.79788456080286535588)));
-    } else {
-        inner = math1(l, KMATH_ERF, mul(l, x, like(l, x, 0.70710678118654752440)));
-    }
+    KValue *x = X(0);
+    if (strcmp(attr_string(n, "approximate", "none"), "tanh") != 0)
+        return math1(l, KMATH_GELU, x);
+    KValue *half = mul(l, x, like(l, x, 0.5)), *cube = mul(l, mul(l, x, x), mul(l, x, like(l, x, 0.044715)));
+    KValue *inner = math1(l, KMATH_TANH, mul(l, add(l, x, cube), like(l, x, 0.79788456080286535588)));
     return mul(l, half, add(l, inner, like(l, x, 1)));
 }
 

@@ -10,6 +10,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/fold.c \
 	compiler/passes/fold.h \
 	compiler/passes/fuse_conv.c \
+	compiler/passes/gelu.c \
 	compiler/passes/group.c \
 	compiler/passes/infer.c \
 	compiler/passes/layout.c \

@@ -33,6 +33,7 @@ void pass_cse(Graph *g);
 void pass_dead(Graph *g);          /* nodes and constants that no output needs */
 void pass_fuse_conv(Graph *g);     /* BatchNormalization, Mul, Add of constants into Conv and Gemm weights and bias */
 void pass_swish(Graph *g);         /* x * Sigmoid(x) */
+void pass_gelu(Graph *g);          /* x / 2 * (1 + Erf(x / sqrt 2)) */
 void pass_means(Graph *g, const Target *t); /* of images by way of their rows, for machines with caches */
 /* 3x3 convolutions by transformed tiles, where that is faster: fewer products, larger rounding errors. */
 void pass_winograd(Graph *g, const Target *t, int threads);

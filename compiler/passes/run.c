@@ -30,6 +30,7 @@ static const Step steps[] = {
     {.name = "fuse_conv", .always = pass_fuse_conv},
     {.name = "fold", .can_fail = pass_fold},
     {.name = "swish", .always = pass_swish},
+    {.name = "gelu", .always = pass_gelu},
     {.name = "means", .targeted = pass_means},
     {.name = "winograd", .threaded = pass_winograd},
     {.name = "dead", .always = pass_dead},

@@ -73,7 +73,7 @@ static const struct {
     {"sink", pass_sink, NULL},         {"qdq", pass_qdq, NULL},     {"prune", run_prune, NULL},
     {"weights", NULL, run_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
-    {"swish", pass_swish, NULL},       {"means", run_means, NULL},  {"signs", run_signs, NULL},
+    {"swish", pass_swish, NULL},       {"gelu", pass_gelu, NULL},     {"means", run_means, NULL},  {"signs", run_signs, NULL},
     {"window_rows", run_window_rows, NULL},
 };
 

@@ -19,38 +19,41 @@ typedef struct Function {
     double lo, hi; /* sampled evenly between */
     bool not_above_0; /* arguments */
     double coarse; /* times the least normal number: any result below that will do where the exact one is there */
+    bool of_argument; /* the error counts in units of the argument's last place */
 } Function;
 
 static long double sigmoid(long double x) { return 1 / (1 + expl(-x)); }
 static long double silu(long double x) { return isinf(x) && x < 0 ? 0 : x * sigmoid(x); }
+static long double gelu(long double x) { return isinf(x) && x < 0 ? 0 : x * erfcl(-x * sqrtl(0.5L)) / 2; }
 
 static const Function functions[] = {
-    {KMATH_EXP, "exp", expl, NULL, 2, 2, -104, 89, false, 0},
-    {KMATH_EXP_LE0, "exp_le0", expl, NULL, 2, 2, -104, 0, true, 0},
-    {KMATH_LOG, "log", logl, NULL, 2, 2, 0, 4, false, 0},
-    {KMATH_TANH, "tanh", tanhl, NULL, 2, 2, -10, 10, false, 0},
-    {KMATH_ERF, "erf", erfl, NULL, 2, 2, -4, 4, false, 0},
-    {KMATH_SIGMOID, "sigmoid", sigmoid, NULL, 2.5, 2.5, -88, 30, false, 1},
-    {KMATH_SILU, "silu", silu, NULL, 2.5, 2.5, -88, 30, false, 1000},
-    {KMATH_SIN, "sin", sinl, NULL, 2, 2, -30, 30, false, 0},
-    {KMATH_COS, "cos", cosl, NULL, 2, 2, -30, 30, false, 0},
-    {KMATH_TAN, "tan", tanl, NULL, 3, 3, -30, 30, false, 0},
-    {KMATH_ASIN, "asin", asinl, NULL, 2, 2, -1, 1, false, 0},
-    {KMATH_ACOS, "acos", acosl, NULL, 2, 2, -1, 1, false, 0},
-    {KMATH_ATAN, "atan", atanl, NULL, 2, 2, -8, 8, false, 0},
-    {KMATH_SINH, "sinh", sinhl, NULL, 2, 2, -90, 90, false, 0},
-    {KMATH_COSH, "cosh", coshl, NULL, 2, 2, -90, 90, false, 0},
-    {KMATH_ASINH, "asinh", asinhl, NULL, 2, 2, -8, 8, false, 0},
-    {KMATH_ACOSH, "acosh", acoshl, NULL, 2, 2, 1, 8, false, 0},
-    {KMATH_ATANH, "atanh", atanhl, NULL, 2, 2, -1, 1, false, 0},
-    {KMATH_EXPM1, "expm1", expm1l, NULL, 2, 2, -20, 89, false, 0},
-    {KMATH_LOG1P, "log1p", log1pl, NULL, 2, 2, -1, 4, false, 0},
-    {KMATH_FLOOR, "floor", floorl, NULL, 0, 0, -5, 5, false, 0},
-    {KMATH_CEIL, "ceil", ceill, NULL, 0, 0, -5, 5, false, 0},
-    {KMATH_TRUNC, "trunc", truncl, NULL, 0, 0, -5, 5, false, 0},
-    {KMATH_ROUND, "round", rintl, NULL, 0, 0, -5, 5, false, 0},
-    {KMATH_POW, "pow", NULL, powl, 3, 3, 0, 20, false, 0},
-    {KMATH_FMOD, "fmod", NULL, fmodl, 0, 0, -20, 20, false, 0},
+    {KMATH_EXP, "exp", expl, NULL, 2, 2, -104, 89, false, 0, false},
+    {KMATH_EXP_LE0, "exp_le0", expl, NULL, 2, 2, -104, 0, true, 0, false},
+    {KMATH_LOG, "log", logl, NULL, 2, 2, 0, 4, false, 0, false},
+    {KMATH_TANH, "tanh", tanhl, NULL, 2, 2, -10, 10, false, 0, false},
+    {KMATH_ERF, "erf", erfl, NULL, 2, 2, -4, 4, false, 0, false},
+    {KMATH_SIGMOID, "sigmoid", sigmoid, NULL, 2.5, 2.5, -88, 30, false, 1, false},
+    {KMATH_SILU, "silu", silu, NULL, 2.5, 2.5, -88, 30, false, 1000, false},
+    {KMATH_GELU, "gelu", gelu, NULL, 2, 2, -12, 12, false, 1000, true},
+    {KMATH_SIN, "sin", sinl, NULL, 2, 2, -30, 30, false, 0, false},
+    {KMATH_COS, "cos", cosl, NULL, 2, 2, -30, 30, false, 0, false},
+    {KMATH_TAN, "tan", tanl, NULL, 3, 3, -30, 30, false, 0, false},
+    {KMATH_ASIN, "asin", asinl, NULL, 2, 2, -1, 1, false, 0, false},
+    {KMATH_ACOS, "acos", acosl, NULL, 2, 2, -1, 1, false, 0, false},
+    {KMATH_ATAN, "atan", atanl, NULL, 2, 2, -8, 8, false, 0, false},
+    {KMATH_SINH, "sinh", sinhl, NULL, 2, 2, -90, 90, false, 0, false},
+    {KMATH_COSH, "cosh", coshl, NULL, 2, 2, -90, 90, false, 0, false},
+    {KMATH_ASINH, "asinh", asinhl, NULL, 2, 2, -8, 8, false, 0, false},
+    {KMATH_ACOSH, "acosh", acoshl, NULL, 2, 2, 1, 8, false, 0, false},
+    {KMATH_ATANH, "atanh", atanhl, NULL, 2, 2, -1, 1, false, 0, false},
+    {KMATH_EXPM1, "expm1", expm1l, NULL, 2, 2, -20, 89, false, 0, false},
+    {KMATH_LOG1P, "log1p", log1pl, NULL, 2, 2, -1, 4, false, 0, false},
+    {KMATH_FLOOR, "floor", floorl, NULL, 0, 0, -5, 5, false, 0, false},
+    {KMATH_CEIL, "ceil", ceill, NULL, 0, 0, -5, 5, false, 0, false},
+    {KMATH_TRUNC, "trunc", truncl, NULL, 0, 0, -5, 5, false, 0, false},
+    {KMATH_ROUND, "round", rintl, NULL, 0, 0, -5, 5, false, 0, false},
+    {KMATH_POW, "pow", NULL, powl, 3, 3, 0, 20, false, 0, false},
+    {KMATH_FMOD, "fmod", NULL, fmodl, 0, 0, -20, 20, false, 0, false},
 };
 enum { FUNCTIONS = (int)(sizeof functions / sizeof *functions) };
 
@@ -116,8 +119,8 @@ static double from_bits(DType t, uint64_t bits) {
     return t == DT_F32 ? (double)f : d;
 }
 
-/* Distance in units of the last place of the exact value; huge where one is special and the other is not it. */
-static double distance(DType t, double got, long double exact) {
+/* Distance in units of the last place of unit, the exact value mostly; huge where one is special and the other is not it. */
+static double distance(DType t, double got, long double exact, long double unit) {
     int digits = t == DT_F32 ? 24 : 53, least = t == DT_F32 ? -125 : -1021, e;
     double nearest = t == DT_F32 ? (double)(float)exact : (double)exact;
     if (isnan(nearest) || isnan(got))
@@ -130,7 +133,7 @@ static double distance(DType t, double got, long double exact) {
         exact = copysignl(ldexpl(1, t == DT_F32 ? 128 : 1024), exact);
     if (isinf(got))
         got = copysign(t == DT_F32 ? 0x1p128 : DBL_MAX, got);
-    frexpl(exact, &e);
+    frexpl(unit, &e);
     return (double)fabsl(((long double)got - exact) / ldexpl(1, (e < least ? least : e) - digits));
 }
 
@@ -161,7 +164,7 @@ static void check_batch(Run *r, const Function *f, const double *x, const double
         long double normal = r->t == DT_F32 ? 0x1p-126L : 0x1p-1022L;
         if ((f->not_above_0 && x[i] > 0) || (fabsl(exact) < f->coarse * normal && fabsl((long double)got) < f->coarse * normal))
             continue;
-        double d = distance(r->t, got, exact);
+        double d = distance(r->t, got, exact, f->of_argument ? (long double)x[i] : exact);
         if (d > w->ulp)
             *w = (Worst){d, x[i], z[i], got, exact};
     }
