@@ -11,6 +11,7 @@
 
 /* A constant that lies in the first cache anyway gains nothing. */
 static const int cache_share = 2;
+enum { MOST_PARTS = 16 /* bytes that products take of a column at a time */ };
 
 /* A parameter that is such a constant in all calls of its kernel, as rows of so many elements. */
 typedef struct Operand {
@@ -36,6 +37,14 @@ static bool collect_loads(Arena *a, const KBlock *b, const KParam *p, Loads *all
 
 /* --- rows and columns in an address --- */
 
+/* What one iteration adds to the address: sums of bytes go by words, and count bytes. */
+static int64_t step_of(const KTerm *t) {
+    const KInstr *loop = t->var->def ? NULL : t->var->block->parent;
+    int64_t lo, hi;
+    bool sums = loop && loop->op == KOP_FOR && loop->loop != KLOOP_PARALLEL && kb_iv(loop) == t->var;
+    return sums && kloop_bounds(loop, &lo, &hi, NULL) && lo % loop->step == 0 ? t->coef * loop->step : t->coef;
+}
+
 /* The smallest step of the address that lies beyond all that the smaller ones reach; 0 where there is none. */
 static int64_t row_length(Arena *a, const KInstr *load) {
     KIndex at = load->mem.at, columns = kx_const(a, 0);
@@ -46,14 +55,14 @@ static int64_t row_length(Arena *a, const KInstr *load) {
         int least = -1;
         int64_t lo, hi;
         for (int i = 0; i < at->n; i++)
-            if (!done[i] && (least < 0 || at->term[i].coef < at->term[least].coef))
+            if (!done[i] && (least < 0 || step_of(&at->term[i]) < step_of(&at->term[least])))
                 least = i;
-        int64_t step = at->term[least].coef;
+        int64_t step = step_of(&at->term[least]);
         if (step < 1 || !kx_range(columns, &lo, &hi))
             return 0;
         if (k && hi - lo + load->result[0]->type.lanes <= step && step > load->result[0]->type.lanes)
             return step;
-        columns = kx_add(a, columns, kx_scale(a, kx_var(a, at->term[least].var), step));
+        columns = kx_add(a, columns, kx_scale(a, kx_var(a, at->term[least].var), at->term[least].coef));
         done[least] = true;
     }
     return 0;
@@ -61,22 +70,30 @@ static int64_t row_length(Arena *a, const KInstr *load) {
 
 /* An address as row * length + column. */
 typedef struct Place {
-    KIndex row, column; /* the row in rows */
+    KIndex row, column; /* the row in parts of rows: where products take four bytes of a column, each is a fourth of one */
     int64_t lo, hi;     /* of the column, lanes included */
     bool in_row;        /* it stays within the row, and its elements lie side by side */
     KInstr *loop;       /* the PARALLEL loop whose variable makes the longest steps in the row; NULL: none */
     int64_t coef;       /* of that variable in the column */
 } Place;
 
+/* Into how many parts a row and each panel can be divided. */
+static int64_t parts_of(const Operand *o) {
+    int64_t parts = MOST_PARTS;
+    while (o->row % parts || o->panel % parts)
+        parts /= 2;
+    return parts;
+}
+
 static Place find_place(Arena *a, const Operand *o, const KInstr *load) {
     KIndex at = load->mem.at;
-    int64_t up = divide_down(at->base, o->row);
-    Place p = {.row = kx_const(a, up), .column = kx_const(a, at->base - up * o->row)};
+    int64_t up = divide_down(at->base, o->row), parts = parts_of(o);
+    Place p = {.row = kx_const(a, up * parts), .column = kx_const(a, at->base - up * o->row)};
     for (int k = 0; k < at->n; k++) {
         KIndex var = kx_var(a, at->term[k].var);
         int64_t coef = at->term[k].coef;
-        if (coef % o->row == 0)
-            p.row = kx_add(a, p.row, kx_scale(a, var, coef / o->row));
+        if (step_of(&at->term[k]) % o->row == 0 && coef * parts % o->row == 0)
+            p.row = kx_add(a, p.row, kx_scale(a, var, coef * parts / o->row));
         else
             p.column = kx_add(a, p.column, kx_scale(a, var, coef));
     }
@@ -110,7 +127,7 @@ static bool panel_of(const Operand *o, int64_t from, int64_t to, int64_t *first,
 
 static KIndex in_panel(Arena *a, const Operand *o, const Place *p, KIndex first, int64_t width) {
     KIndex column = kx_sub(a, p->column, first);
-    return kx_add(a, kx_add(a, kx_scale(a, first, o->rows), kx_scale(a, p->row, width)), column);
+    return kx_add(a, kx_add(a, kx_scale(a, first, o->rows), kx_scale(a, p->row, width / parts_of(o))), column);
 }
 
 /* NULL where no affine expression says it. */

@@ -44,7 +44,7 @@ def add(op, x, w, zero, order=None, **attributes):
 
 def products(t, zero, least):
     """Depths that are multiples of four or not; outputs that fill vectors or do not."""
-    for rows, depth, columns in ((9, 24, 32), (1, 16, 40), (5, 8, 7), (6, 10, 16), (3, 48, 11), (2, 16, 6)):
+    for rows, depth, columns in ((9, 24, 32), (1, 16, 40), (5, 8, 7), (6, 10, 16), (3, 48, 11), (2, 16, 6), (1, 160, 232), (5, 164, 250)):
         add("MatMulInteger", extremes(t, (rows, depth)), extremes(np.int8, (depth, columns), least), zero)
     for channels, outputs, kernel, group in ((8, 16, 3, 1), (3, 12, 3, 1), (16, 36, 1, 1), (1, 8, 3, 1), (24, 24, 3, 24), (16, 16, 5, 16)):
         shape = (outputs, channels // group, kernel, kernel)
