@@ -50,7 +50,7 @@ KParam *kernel_param(KKernel *k, const char *name, DType dtype, int64_t count, b
     return p;
 }
 
-KValue *kernel_value_new(KKernel *k, KType t) {
+static KValue *new_value(KKernel *k, KType t) {
     KValue *v = ARENA_NEW(k->module->arena, KValue);
     v->id = k->next_id++;
     v->type = t;
@@ -63,7 +63,7 @@ KBlock *kernel_block_new(KKernel *k, KInstr *parent, int nargs, const KType *typ
     block->nargs = nargs;
     block->arg = ARENA_ARRAY(k->module->arena, KValue *, nargs);
     for (int i = 0; i < nargs; i++) {
-        block->arg[i] = kernel_value_new(k, types[i]);
+        block->arg[i] = new_value(k, types[i]);
         block->arg[i]->block = block;
         block->arg[i]->index = i;
     }
@@ -75,7 +75,7 @@ KValue *kernel_index(KKernel *k, const char *name) {
     KValue **arg = ARENA_ARRAY(k->module->arena, KValue *, b->nargs + 1);
     for (int i = 0; i < b->nargs; i++)
         arg[i] = b->arg[i];
-    KValue *v = arg[b->nargs] = kernel_value_new(k, (KType){DT_INDEX, 1});
+    KValue *v = arg[b->nargs] = new_value(k, (KType){DT_INDEX, 1});
     v->block = b;
     v->index = b->nargs++;
     v->name = name;
@@ -97,7 +97,7 @@ KInstr *kb_insert(KBuilder *b, KOp op, int nargs, KValue *const *arg, int nresul
     i->nresults = nresults;
     i->result = ARENA_ARRAY(b->arena, KValue *, nresults);
     for (int r = 0; r < nresults; r++) {
-        i->result[r] = kernel_value_new(b->kernel, types[r]);
+        i->result[r] = new_value(b->kernel, types[r]);
         i->result[r]->def = i;
         i->result[r]->index = r;
     }

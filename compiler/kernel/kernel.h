@@ -248,7 +248,6 @@ static inline KValue *kb_result(const KInstr *i, int k) { return i->result[k]; }
 /* Raw construction for rewriters: an instruction with the given counts, inserted at the builder's place, no folding. */
 KInstr *kb_insert(KBuilder *b, KOp op, int nargs, KValue *const *arg, int nresults, const KType *types);
 KBlock *kernel_block_new(KKernel *k, KInstr *parent, int nargs, const KType *types);
-KValue *kernel_value_new(KKernel *k, KType t);
 void kernel_unlink(KInstr *i);
 
 /* --- indices (affine.c): immutable affine expressions --- */

@@ -9,7 +9,8 @@
 
 DType lower_compute_type(DType t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : dtype_stored(t); }
 
-bool lower_is_internal(const Lower *l, const Value *v) {
+/* Computed and used inside the group only. */
+static bool is_internal(const Lower *l, const Value *v) {
     if (v->kind != VALUE_NODE || v->def->group != l->state->group || v->is_output)
         return false;
     for (int i = 0; i < v->uses.len; i++)
@@ -144,11 +145,11 @@ void lower_store(Lower *l, const Node *n, int o, const KIndex *idx, KValue *x) {
     s->stored_rank = v->rank;
     s->known.len = 0;
     VEC_PUSH(l->arena, &s->known, ((Known){v, x}));
-    if (!lower_is_internal(l, v))
+    if (!is_internal(l, v))
         store_value(l, v, idx, x);
     for (Node *m = n->next; m && m->group == s->group; m = m->next) {
         Value *y = m->out[0];
-        if (!lower_is_internal(l, y) && depends_on(l, m, v))
+        if (!is_internal(l, y) && depends_on(l, m, v))
             store_value(l, y, idx, evaluate(l, y, idx));
     }
     s->stored_idx = NULL;
@@ -156,10 +157,10 @@ void lower_store(Lower *l, const Node *n, int o, const KIndex *idx, KValue *x) {
 
 /* The value whose storage the group's loops should follow when they compute v. */
 static const Value *stored_in_place_of(const Lower *l, const Value *v) {
-    if (!v || v->kind != VALUE_NODE || v->def->group != l->state->group || !lower_is_internal(l, v))
+    if (!v || v->kind != VALUE_NODE || v->def->group != l->state->group || !is_internal(l, v))
         return v;
     for (const Node *m = v->def->next; m && m->group == l->state->group; m = m->next)
-        if (!lower_is_internal(l, m->out[0]) && value_same_shape(m->out[0], v))
+        if (!is_internal(l, m->out[0]) && value_same_shape(m->out[0], v))
             return m->out[0];
     return NULL;
 }

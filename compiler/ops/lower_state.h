@@ -40,7 +40,4 @@ typedef struct LowerState {
     int stored_rank;
 } LowerState;
 
-/* True for a value that is computed and used inside the group only. */
-bool lower_is_internal(const Lower *l, const Value *v);
-
 #endif

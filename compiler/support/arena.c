@@ -18,7 +18,7 @@ struct Chunk {
 
 struct Arena {
     Chunk *chunks; /* the newest first; objects larger than a chunk get one of their own, behind it */
-    size_t next_size, handed_out;
+    size_t next_size;
 };
 
 static _Noreturn void out_of_memory(void) {
@@ -59,7 +59,6 @@ void *arena_alloc(Arena *a, size_t size) {
     if (size > PTRDIFF_MAX - align)
         out_of_memory();
     size = (size + align - 1) / align * align;
-    a->handed_out += size;
     Chunk *c = a->chunks;
     if (!c || c->size - c->used < size) {
         if (size > a->next_size / 4 && c) {
@@ -122,7 +121,6 @@ char *arena_printf(Arena *a, const char *format, ...) {
     return p;
 }
 
-size_t arena_used(const Arena *a) { return a->handed_out; }
 
 void *arena_grow(Arena *a, void *data, int len, int *cap, size_t size) {
     int larger = *cap ? *cap * 2 : 4;

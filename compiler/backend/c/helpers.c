@@ -38,7 +38,8 @@ const char *c_type(Helpers *h, KType t) {
     return name;
 }
 
-const char *c_memory_type(Helpers *h, KType t) {
+/* For unaligned vectors: "f32x16_u". */
+static const char *memory_type(Helpers *h, KType t) {
     const char *name = arena_printf(h->arena, "%s_u", name_of(h->arena, t));
     if (c_first_time(h, name))
         sb_printf(&h->types, "typedef %s %s __attribute__((vector_size(%d), aligned(%d), may_alias));\n", dtype_c(t.dtype), name,
@@ -254,7 +255,7 @@ static void lanes_list(Helpers *h, int n, const char *format) {
 }
 
 static void vector_memory(Helpers *h, const char *family, const char *name, KType t) {
-    const char *v = c_type(h, t), *u = c_memory_type(h, t), *e = dtype_c(t.dtype);
+    const char *v = c_type(h, t), *u = memory_type(h, t), *e = dtype_c(t.dtype);
     Arena *a = h->arena;
     bool mask = t.dtype == DT_BOOL;
     if (!strcmp(family, "load")) {

@@ -43,8 +43,6 @@ void c_rounding_helper(Helpers *h, const char *family, const char *name, KType t
 const char *c_words_helper(Helpers *h, KType bytes, int n, int first, int lanes);
 /* Whether a helper of that name is asked for first. */
 bool c_first_time(Helpers *h, const char *name);
-/* Requires a memory type for unaligned vectors: "f32x16_u". */
-const char *c_memory_type(Helpers *h, KType t);
 
 /* One kernel as a static function, or one function of values. */
 void c_print_kernel(Helpers *h, StrBuf *out, const char *prefix, const KKernel *k);

@@ -16,7 +16,7 @@ typedef struct Body {
 
 const char *unit_name(const Unit *u, const char *name) { return arena_printf(u->arena, "%s_%s", u->prefix, name); }
 
-void unit_attribute(const Unit *u, LLVMValueRef function, unsigned place, const char *name, uint64_t value) {
+static void add_attribute(const Unit *u, LLVMValueRef function, unsigned place, const char *name, uint64_t value) {
     unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
     if (kind) /* some come and go with LLVM's versions */
         LLVMAddAttributeAtIndex(function, place, LLVMCreateEnumAttribute(u->context, kind, value));
@@ -266,7 +266,7 @@ static void set_text(const Unit *u, LLVMValueRef f, const char *key, const char 
 }
 
 void unit_describe_function(const Unit *u, LLVMValueRef f) {
-    unit_attribute(u, f, (unsigned)LLVMAttributeFunctionIndex, "nounwind", 0);
+    add_attribute(u, f, (unsigned)LLVMAttributeFunctionIndex, "nounwind", 0);
     set_text(u, f, "no-builtins", "");
     if (*u->cpu)
         set_text(u, f, "target-cpu", u->cpu);
@@ -304,19 +304,19 @@ void unit_kernel(Unit *u, const KKernel *k) {
     LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(u->context), types, all, false);
     LLVMValueRef f = LLVMAddFunction(u->module, unit_name(u, k->name), type);
     Body b = begin(u, k, f);
-    unit_attribute(u, f, (unsigned)LLVMAttributeFunctionIndex, "noinline", 0);
+    add_attribute(u, f, (unsigned)LLVMAttributeFunctionIndex, "noinline", 0);
     for (unsigned i = 0; i < n; i++) {
         const KParam *p = k->params.data[i];
         b.align[i] = parameter_align(u, k, p);
         LLVMSetValueName2(LLVMGetParam(f, i), p->name, strlen(p->name));
-        unit_attribute(u, f, i + 1, "nocapture", 0);
-        unit_attribute(u, f, i + 1, "align", b.align[i]);
+        add_attribute(u, f, i + 1, "nocapture", 0);
+        add_attribute(u, f, i + 1, "align", b.align[i]);
         if (p->noalias)
-            unit_attribute(u, f, i + 1, "noalias", 0);
+            add_attribute(u, f, i + 1, "noalias", 0);
         if (!p->written)
-            unit_attribute(u, f, i + 1, "readonly", 0);
+            add_attribute(u, f, i + 1, "readonly", 0);
         if (p->count > 0)
-            unit_attribute(u, f, i + 1, "dereferenceable", (uint64_t)p->count * (uint64_t)dtype_size(p->dtype));
+            add_attribute(u, f, i + 1, "dereferenceable", (uint64_t)p->count * (uint64_t)dtype_size(p->dtype));
     }
     for (unsigned i = n; i < all; i++)
         b.value[k->body->arg[i - n]->id] = LLVMGetParam(f, i);
@@ -332,7 +332,7 @@ void unit_func(Unit *u, const KFunc *f) {
     LLVMTypeRef type = LLVMFunctionType(type_of(u, f->result), types, (unsigned)f->nargs, false);
     LLVMValueRef function = LLVMAddFunction(u->module, unit_name(u, f->name), type);
     Body b = begin(u, f->body, function);
-    unit_attribute(u, function, (unsigned)LLVMAttributeFunctionIndex, "alwaysinline", 0);
+    add_attribute(u, function, (unsigned)LLVMAttributeFunctionIndex, "alwaysinline", 0);
     for (int i = 0; i < f->nargs; i++)
         b.value[body->arg[i]->id] = LLVMGetParam(function, (unsigned)i);
     block(&b, body);

@@ -42,7 +42,6 @@ void unit_kernel(Unit *u, const KKernel *k);
 void unit_describe_function(const Unit *u, LLVMValueRef function); /* attributes that all functions have */
 void unit_func(Unit *u, const KFunc *f);
 const char *unit_name(const Unit *u, const char *name); /* with the prefix */
-void unit_attribute(const Unit *u, LLVMValueRef function, unsigned place, const char *name, uint64_t value);
 
 /* --- types.c --- */
 
