@@ -11,7 +11,6 @@
 #include "driver/target.h"
 #include "driver/test_data.h"
 #include "driver/version.h"
-#include "kernel/schedule.h"
 #include "support/file.h"
 
 static const char *const forms[] = {".c", ".o", ".s", ".ll", NULL};

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 
 #include "driver/execute.h"
-#include "driver/target.h"
 
 static void print_tensor(const char *name, const Tensor *t) {
     printf("%s %s[", name, dtype_name(t->dtype));

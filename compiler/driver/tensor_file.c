@@ -2,7 +2,6 @@
 /* Reading and writing tensors. */
 #include "driver/tensor_file.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

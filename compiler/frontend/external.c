@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors in other files: mapped read-only, found relative to the model's folder and never outside of it. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "frontend/import.h"

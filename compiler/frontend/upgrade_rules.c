@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Upgrades that take more than one node. Ranks are mostly unknown here: the forms compute with shapes, which are
  * constants after inference. */
-#include <string.h>
-
 #include "frontend/rewrite.h"
 #include "frontend/upgrade.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tests of a loop's variable against a number, as padding has them, become bounds: the loop is cut where the answer
  * changes, and no part needs the test. */
-#include "kernel/rewrite.h"
 #include "kernel/schedule.h"
 
 enum {

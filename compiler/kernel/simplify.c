@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clean-up of a kernel: folding by cloning, common subexpressions, dead code. */
-#include <string.h>
-
 #include "kernel/rewrite.h"
 
 /* --- common subexpressions: pure instructions, within the blocks that enclose them --- */

@@ -2,7 +2,6 @@
 /* Attention as other operators: softmax(softcap(Q K^T scale) + bias) V. Heads that share a key are rows of one matrix
  * product, so that keys and values are never repeated. */
 #include <math.h>
-#include <string.h>
 
 #include "ops/expand.h"
 #include "ops/rules.h"

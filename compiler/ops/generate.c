@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operators whose elements come from shapes, indices or attributes rather than from data. */
 #include <math.h>
-#include <string.h>
 
 #include "ops/rules.h"
 

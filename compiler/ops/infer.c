@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What shape rules share. */
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "ops/rules.h"

@@ -3,7 +3,6 @@
 #include "ops/lower.h"
 
 #include <assert.h>
-#include <string.h>
 
 #include "ops/lower_state.h"
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products. */
-#include <string.h>
-
 #include "ops/matmul.h"
 #include "ops/rules.h"
 

@@ -2,8 +2,6 @@
 /* Convolution of 8-bit integers. The sum runs over products of the elements as they are stored: what the input's zero
  * point adds to it is known when compiling, and is part of the value the sum starts from. That value depends on the output
  * position only near the borders, where taps fall outside. */
-#include <string.h>
-
 #include "ops/qdepthwise.h"
 #include "ops/quant.h"
 #include "ops/rules.h"

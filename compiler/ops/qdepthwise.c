@@ -4,8 +4,6 @@
  * of the image are read from its border, and have no weights. */
 #include "ops/qdepthwise.h"
 
-#include <string.h>
-
 #include "ops/quant.h"
 
 enum { WORD = 4, MOST_ROWS = 2 * WORD };

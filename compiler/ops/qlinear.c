@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operators on quantised elements that are no products: arithmetic, pooling, joins, softmax, tables. */
-#include <math.h>
 #include <string.h>
 
 #include "ops/quant.h"

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Matrix products of 8-bit integers. As in convolution, what the left zero point adds to a sum comes from the sums of the
  * right operand's columns, which are known when compiling where the operand is. */
-#include <string.h>
-
 #include "ops/expand.h"
 #include "ops/quant.h"
 #include "ops/rules.h"

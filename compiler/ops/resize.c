@@ -2,7 +2,6 @@
 /* Resize. Each axis is resampled on its own: where an output position reads and with what weights is known to the
  * compiler, and becomes index arithmetic where it is regular, else tables. */
 #include <math.h>
-#include <string.h>
 
 #include "ops/rules.h"
 #include "support/ints.h"

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* RotaryEmbedding: pairs of features are turned by an angle that the place gives. */
-#include <string.h>
-
 #include "ops/rules.h"
 
 typedef struct Rotary {

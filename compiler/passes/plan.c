@@ -2,7 +2,6 @@
 /* Offsets in the arena. Buffers alive at the same call may not overlap; the arena should be as small as the calls with
  * the most alive allow. Greedy first fit in several orders, then a search that moves the buffers at the top earlier in
  * the order, until the lower bound is met or a fixed number of tries is spent. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "passes/passes.h"

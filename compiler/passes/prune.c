@@ -12,7 +12,6 @@
 #include "ops/window.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
-#include "passes/quantised.h"
 
 enum { MOST_CHANNELS = 1 << 16 };
 

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "ops/op.h"
-#include "ops/quant.h"
 #include "passes/edit.h"
 #include "passes/fold.h"
 #include "passes/passes.h"

@@ -2,8 +2,6 @@
 /* Products of bytes whose left side is quantised when they run: x W becomes
  *     q, s, z = DynamicQuantizeLinear(x);  y = Cast(MatMulInteger(q, W8, z)) * (s * scale of W's columns)
  * and the same with ConvInteger. Runtimes know this form, and fuse it. */
-#include <string.h>
-
 #include "passes/edit.h"
 #include "passes/quantize_edit.h"
 #include "passes/quantize_weights.h"

@@ -3,7 +3,6 @@
 #include "passes/quantize_edit.h"
 
 #include <float.h>
-#include <math.h>
 #include <string.h>
 
 #include "ops/op.h"

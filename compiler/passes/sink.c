@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* DequantizeLinear moves below what only moves elements or picks some: M(D(x)) becomes D(M(x)), which computes the same
  * in a quarter of the memory, and brings the D to the operators that can do without. */
-#include <math.h>
 #include <string.h>
 
 #include "ops/op.h"

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Types and helper functions of generated code, written out only where a kernel needs them. */
-#include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "backend/c/print.h"

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The generated translation unit: weights, kernels, the run function and the descriptor. */
-#include <ctype.h>
-#include <string.h>
-
 #include "backend/c/print.h"
 #include "backend/c/words.h"
 #include "backend/interface.h"
