@@ -19,8 +19,8 @@ enum { LEAST_BLOCK = 16, MOST_BLOCK = 1024 };
 enum {
     OPT_OUTPUT = 256, OPT_TARGET, OPT_PREFIX, OPT_DIM, OPT_WEIGHTS, OPT_WEIGHTS_SECTION, OPT_STATIC_ARENA, OPT_THREADS, OPT_MAIN,
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
-    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD, OPT_HALF_WEIGHTS, OPT_MATH, OPT_REQUANT, OPT_CALIBRATE,
-    OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_BLOCK,
+    OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD,
+    OPT_HALF_WEIGHTS, OPT_MATH, OPT_REQUANT, OPT_CALIBRATE, OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES, OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_BLOCK,
     OPT_ROUNDING, OPT_NO_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_NO_SMOOTH, OPT_DATA, OPT_HELP
 };
 
@@ -188,33 +188,46 @@ static bool set_quantize(Options *o, const char *kind) {
     return true;
 }
 
+/* Options whose argument is one of some words. */
+static const struct {
+    int id;
+    const char *word[5];
+} choices[] = {
+    {OPT_WEIGHTS, {"c", "incbin", "bin"}},
+    {OPT_MATH, {"default", "fast"}},
+    {OPT_REQUANT, {"float", "fixed"}},
+    {OPT_VIA, {"c", "object", "jit"}},
+    {OPT_METHOD, {"minmax", "percentile", "entropy", "mse"}},
+    {OPT_ACTIVATIONS, {"uint8", "int8"}},
+    {OPT_ROUNDING, {"errors", "nearest"}},
+};
+
+static bool set_choice(Options *o, int id, const char *arg) {
+    int row = 0, k;
+    while (choices[row].id != id)
+        row++;
+    if (!choose(arg, choices[row].word, &k))
+        return false;
+    switch (id) {
+    case OPT_WEIGHTS: o->weights = (WeightsMode)k; break;
+    case OPT_MATH: o->fast_math = k == 1; break;
+    case OPT_REQUANT: o->requant = k ? REQUANT_FIXED : REQUANT_FLOAT; break;
+    case OPT_VIA: o->via = (VerifyVia)k; break;
+    case OPT_METHOD: o->method = (CalibrationMethod)k; break;
+    case OPT_ACTIVATIONS: o->activations = k ? DT_I8 : DT_U8; break;
+    case OPT_ROUNDING: o->plain_rounding = k == 1; break;
+    default: break;
+    }
+    return true;
+}
+
 static bool set(Options *o, int id, const char *arg) {
-    static const char *const weights[] = {"c", "incbin", "bin", NULL}, *const via[] = {"c", "object", "jit", NULL},
-                      *const math[] = {"default", "fast", NULL}, *const requants[] = {"float", "fixed", NULL};
-    static const char *const methods[] = {"minmax", "percentile", "entropy", "mse", NULL}, *const activations[] = {"uint8", "int8", NULL},
-                      *const roundings[] = {"errors", "nearest", NULL};
-    int k = 0;
     switch (id) {
     case OPT_OUTPUT: o->output = arg; break;
     case OPT_TARGET: o->target = arg; o->target_given = true; break;
     case OPT_DIM: return add_dim(o, arg);
     case OPT_PREFIX: o->prefix = arg; break;
-    case OPT_WEIGHTS:
-        if (!choose(arg, weights, &k))
-            return false;
-        o->weights = (WeightsMode)k;
-        break;
     case OPT_WEIGHTS_SECTION: o->weights_section = arg; break;
-    case OPT_MATH:
-        if (!choose(arg, math, &k))
-            return false;
-        o->fast_math = k == 1;
-        break;
-    case OPT_REQUANT:
-        if (!choose(arg, requants, &k))
-            return false;
-        o->requant = k ? REQUANT_FIXED : REQUANT_FLOAT;
-        break;
     case OPT_NO_PRUNE_DEAD: o->keep_dead = true; break;
     case OPT_HALF_WEIGHTS: o->half_weights = true; break;
     case OPT_STATIC_ARENA: o->static_arena = true; break;
@@ -232,33 +245,13 @@ static bool set(Options *o, int id, const char *arg) {
     case OPT_LIST_OPERATORS: o->list_operators = true; break;
     case OPT_SECONDS: return positive(arg, &o->seconds);
     case OPT_OUT: o->out_dir = arg; break;
-    case OPT_VIA:
-        if (!choose(arg, via, &k))
-            return false;
-        o->via = (VerifyVia)k;
-        break;
     case OPT_CALIBRATE: o->calibrate = arg; break;
-    case OPT_METHOD:
-        if (!choose(arg, methods, &k))
-            return false;
-        o->method = (CalibrationMethod)k;
-        break;
-    case OPT_ACTIVATIONS:
-        if (!choose(arg, activations, &k))
-            return false;
-        o->activations = k ? DT_I8 : DT_U8;
-        break;
     case OPT_SAMPLES: return count(arg, MOST_SAMPLES, &o->samples);
     case OPT_MIXED: o->mixed = true; break;
     case OPT_QUANTIZE: return set_quantize(o, arg);
     case OPT_DYNAMIC: return set_quantize(o, "dynamic");
     case OPT_WEIGHTS_ONLY: return set_weights_only(o, arg);
     case OPT_BLOCK: return count(arg, MOST_BLOCK, &o->block) && o->block >= LEAST_BLOCK && !(o->block & (o->block - 1));
-    case OPT_ROUNDING:
-        if (!choose(arg, roundings, &k))
-            return false;
-        o->plain_rounding = k == 1;
-        break;
     case OPT_NO_CORRECT_BIAS: o->keep_bias = true; break;
     case OPT_EQUALIZE: o->equalize = true; break;
     case OPT_SMOOTH: o->smooth = 0.5; return !arg || (positive(arg, &o->smooth) && o->smooth < 1);
@@ -274,7 +267,7 @@ static bool set(Options *o, int id, const char *arg) {
     case OPT_DUMP_KERNELS: o->dump_kernels = true; break;
     case OPT_VERIFY_IR: o->verify_ir = true; break;
     case OPT_QUIET: o->quiet = true; break;
-    default: break;
+    default: return set_choice(o, id, arg);
     }
     return true;
 }
@@ -291,30 +284,50 @@ static void spell_like_compilers(int argc, char **argv) {
     }
 }
 
+typedef struct Accepted {
+    struct option longs[ROWS + 1];
+    char shorts[3 * ROWS + 2];
+} Accepted;
+
+static Accepted accepted_by(const Verb *verb) {
+    Accepted a = {.shorts = ":"}; /* getopt_long tells an argument that is missing from an unknown option */
+    unsigned bits = verb_bit(verb) == COMPILE ? COMPILE | WITH_QUANTIZE : verb_bit(verb);
+    int n = 0, s = 1;
+    for (int i = 0; i < ROWS; i++) {
+        if (!(rows[i].verbs & bits))
+            continue;
+        a.longs[n++] = (struct option){rows[i].name, rows[i].argument, NULL, rows[i].id};
+        if (rows[i].letter) {
+            a.shorts[s++] = rows[i].letter;
+            if (rows[i].argument == required_argument)
+                a.shorts[s++] = ':';
+        }
+    }
+    return a;
+}
+
+static int take_operands(const Verb *verb, int n, char **operand, Options *o) {
+    o->operand = operand;
+    o->n_operands = n;
+    if (o->list_operators)
+        return -1;
+    if (n < verb->min_operands)
+        return usage_error(verb, !strcmp(verb->name, "verify") ? "no test case given" : "no model given", NULL);
+    if (verb->max_operands >= 0 && n > verb->max_operands)
+        return usage_error(verb, "one operand too many:", operand[verb->max_operands]);
+    return -1;
+}
+
 int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
     unsigned measures = verb_bit(verb) & (BENCH | TUNE);
     *o = (Options){.target = measures ? "native" : "generic", .seconds = measures == TUNE ? 60 : 2, .activations = DT_U8,
                    .samples = 512};
-    struct option longs[ROWS + 1] = {{0}};
-    char shorts[3 * ROWS + 2] = ":"; /* getopt_long tells an argument that is missing from an unknown option */
-    int n = 0;
-    size_t s = 1;
-    unsigned bits = verb_bit(verb) == COMPILE ? COMPILE | WITH_QUANTIZE : verb_bit(verb);
+    const Accepted accepted = accepted_by(verb);
     const char *needs_quantize = NULL;
-    for (int i = 0; i < ROWS; i++) {
-        if (!(rows[i].verbs & bits))
-            continue;
-        longs[n++] = (struct option){rows[i].name, rows[i].argument, NULL, rows[i].id};
-        if (rows[i].letter) {
-            shorts[s++] = rows[i].letter;
-            if (rows[i].argument == required_argument)
-                shorts[s++] = ':';
-        }
-    }
     spell_like_compilers(argc, argv);
     optind = 1;
     opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, accepted.shorts, accepted.longs, NULL)) != -1;) {
         if (c == '?' || c == ':') {
             char letter[] = {'-', (char)optopt, '\0'};
             bool is_short = optopt > 0 && optopt < OPT_OUTPUT;
@@ -341,13 +354,5 @@ int options_parse(const Verb *verb, int argc, char **argv, Options *o) {
         o->quantize = QUANTIZE_STATIC;
     if (!o->block)
         o->block = o->weight_type == DT_I4 ? 32 : 128;
-    o->operand = argv + optind;
-    o->n_operands = argc - optind;
-    if (o->list_operators)
-        return -1;
-    if (o->n_operands < verb->min_operands)
-        return usage_error(verb, *verb->name && !strcmp(verb->name, "verify") ? "no test case given" : "no model given", NULL);
-    if (verb->max_operands >= 0 && o->n_operands > verb->max_operands)
-        return usage_error(verb, "one operand too many:", o->operand[verb->max_operands]);
-    return -1;
+    return take_operands(verb, argc - optind, argv + optind, o);
 }
