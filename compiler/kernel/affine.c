@@ -204,6 +204,14 @@ static bool product_range(const int64_t a[2], const int64_t c[2], int64_t *lo, i
     return true;
 }
 
+static bool arithmetic_range(KOp op, const int64_t a[2], const int64_t c[2], int64_t *lo, int64_t *hi) {
+    if (op == KOP_MUL)
+        return product_range(a, c, lo, hi);
+    if (op == KOP_ADD)
+        return !__builtin_add_overflow(a[0], c[0], lo) && !__builtin_add_overflow(a[1], c[1], hi);
+    return !__builtin_sub_overflow(a[0], c[1], lo) && !__builtin_sub_overflow(a[1], c[0], hi);
+}
+
 bool kernel_value_range(const KValue *v, int64_t *lo, int64_t *hi) {
     const KInstr *i = v->def;
     if (dtype_is_float(v->type.dtype))
@@ -249,11 +257,7 @@ bool kernel_value_range(const KValue *v, int64_t *lo, int64_t *hi) {
             break;
         if (!kernel_value_range(i->arg[0], &a[0], &a[1]) || !kernel_value_range(i->arg[1], &c[0], &c[1]))
             break;
-        if (i->op == KOP_MUL)
-            return product_range(a, c, lo, hi);
-        if (i->op == KOP_ADD)
-            return !__builtin_add_overflow(a[0], c[0], lo) && !__builtin_add_overflow(a[1], c[1], hi);
-        return !__builtin_sub_overflow(a[0], c[1], lo) && !__builtin_sub_overflow(a[1], c[0], hi);
+        return arithmetic_range(i->op, a, c, lo, hi);
     case KOP_DIV:
         if (v->type.dtype != DT_INDEX || !kernel_value_range(i->arg[0], &a[0], &a[1]) ||
             !kernel_value_range(i->arg[1], &c[0], &c[1]) || c[0] != c[1] || c[0] <= 0)
