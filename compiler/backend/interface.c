@@ -91,7 +91,7 @@ void interface_const_bytes(const KBuffer *b, void (*put)(void *to, const void *d
 }
 
 static int64_t padded_size(const KBuffer *b) {
-    int64_t n = b->count * dtype_size(b->dtype);
+    int64_t n = kbuffer_bytes(b);
     return (n + WEIGHTS_ALIGN - 1) / WEIGHTS_ALIGN * WEIGHTS_ALIGN;
 }
 
@@ -116,7 +116,7 @@ void interface_weights_bytes(const KModule *m, void (*put)(void *to, const void 
         if (b->kind != KBUF_CONST)
             continue;
         interface_const_bytes(b, put, to);
-        put(to, zeros, (size_t)(padded_size(b) - b->count * dtype_size(b->dtype)));
+        put(to, zeros, (size_t)(padded_size(b) - kbuffer_bytes(b)));
     }
 }
 

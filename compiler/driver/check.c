@@ -48,7 +48,7 @@ static void count_costs(const KModule *m, Summary *s) {
         const KBuffer *b = m->buffers.data[i];
         if (b->kind == KBUF_CONST) {
             s->parameters += b->count;
-            s->weight_bytes += b->count * dtype_size(b->dtype);
+            s->weight_bytes += kbuffer_bytes(b);
             s->byte_weights += dtype_size(b->dtype) == 1 ? b->count : 0;
         }
     }

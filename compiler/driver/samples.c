@@ -52,7 +52,7 @@ static int64_t samples_in(const Tensor *t, const KBuffer *b) {
 /* Sample k; floating numbers of another width are converted. */
 static Tensor sample_of(Arena *a, const Tensor *t, const KBuffer *b, int64_t k) {
     Tensor s = {b->dtype, b->rank, arena_dup(a, b->dim, (size_t)b->rank * sizeof *b->dim), b->count, NULL};
-    size_t size = (size_t)b->count * (size_t)dtype_size(b->dtype);
+    size_t size = (size_t)kbuffer_bytes(b);
     if (t->dtype == b->dtype) {
         s.bytes = arena_dup(a, (const char *)t->bytes + (size_t)k * size, size);
         return s;

@@ -101,7 +101,7 @@ static const void *constant_address(Arena *a, const KBuffer *b) {
     enum { ALIGN = 64 };
     if (is_packed(b))
         return b->data.bytes;
-    char *bytes = arena_alloc(a, (size_t)b->count * (size_t)dtype_size(b->dtype) + ALIGN);
+    char *bytes = arena_alloc(a, (size_t)kbuffer_bytes(b) + ALIGN);
     bytes += (ALIGN - (uintptr_t)bytes % ALIGN) % ALIGN;
     char *end = bytes;
     interface_const_bytes(b, append, &end);

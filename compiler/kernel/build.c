@@ -164,8 +164,6 @@ KValue *kb_unary(KBuilder *b, KOp op, KValue *x) {
     return insert1(b, op, 1, &x, x->type);
 }
 
-static bool is_comparison(KOp op) { return op >= KOP_EQ && op <= KOP_GE; }
-
 /* Index arithmetic stays affine where it can. */
 static KValue *index_binary(KBuilder *b, KOp op, KValue *x, KValue *y) {
     KIndex p = kx_var(b->arena, x), q = kx_var(b->arena, y);
@@ -249,7 +247,7 @@ static KValue *identity(KOp op, KValue *x, KValue *y) {
 
 KValue *kb_binary(KBuilder *b, KOp op, KValue *x, KValue *y) {
     assert(x->type.dtype == y->type.dtype && x->type.lanes == y->type.lanes);
-    KType t = {is_comparison(op) ? DT_BOOL : x->type.dtype, x->type.lanes};
+    KType t = {kop_compares(op) ? DT_BOOL : x->type.dtype, x->type.lanes};
     KConst c, d, r;
     if (is_const(x, &c) && is_const(y, &d) && kernel_fold_binary(op, x->type.dtype, c, d, &r))
         return constant(b, t, r);

@@ -31,6 +31,8 @@ typedef struct KOpInfo {
 } KOpInfo;
 extern const KOpInfo kop_info[KOP_COUNT];
 
+static inline bool kop_compares(KOp op) { return op >= KOP_EQ && op <= KOP_GE; }
+
 /* F16 and BF16 occur only in LOAD, STORE, CAST, BITCAST, CONST, SELECT and vectors of them: arithmetic is in F32. */
 typedef struct KType {
     DType dtype;
@@ -158,6 +160,8 @@ typedef struct KBuffer {
     KData data;           /* KBUF_CONST */
     int64_t arena_offset; /* KBUF_ARENA, bytes */
 } KBuffer;
+
+static inline int64_t kbuffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
 
 typedef struct KArg {
     KBuffer *buffer;

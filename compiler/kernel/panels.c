@@ -197,7 +197,7 @@ static bool is_operand(const KModule *m, const BufferUser *user, const KKernel *
         calls++;
         if (b->kind != KBUF_CONST || user[b->index].users != 1 || b->count != p->count || b->data.panel)
             return false;
-        if (b->count * dtype_size(b->dtype) < large)
+        if (kbuffer_bytes(b) < large)
             return false;
     }
     return calls > 0;

@@ -465,7 +465,7 @@ static bool parse_data(Parse *p, KBuffer *b) {
         return scan_int(s, &size) && scan_expect(s, "bytes") && scan_expect(s, ">");
     if (b->count > KERNEL_TEXT_ELEMENTS)
         return scan_fail(s, "more than %d elements", KERNEL_TEXT_ELEMENTS);
-    char *bytes = ARENA_ARRAY(s->arena, char, b->count * dtype_size(b->dtype) + 1);
+    char *bytes = ARENA_ARRAY(s->arena, char, kbuffer_bytes(b) + 1);
     b->data.bytes = bytes;
     b->data.stride = &one;
     return scan_expect(s, "{") && parse_elements(p, b, bytes) && scan_expect(s, "}");

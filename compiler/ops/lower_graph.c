@@ -322,8 +322,6 @@ static void call_strips(Assembly *as, const Strips *s, const KCall *whole) {
     }
 }
 
-static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
-
 /* Puts scratch buffers, each alive from its first call to its last, into the lowest gap between the buffers alive then. */
 static void place_scratch(Assembly *as) {
     KModule *m = as->module;
@@ -351,15 +349,15 @@ static void place_scratch(Assembly *as) {
                 const KBuffer *o = m->buffers.data[j];
                 if (o->kind != KBUF_ARENA || o->arena_offset < 0 || first[j] > last[i] || last[j] < first[i])
                     continue;
-                if (at < o->arena_offset + buffer_bytes(o) && o->arena_offset < at + buffer_bytes(b)) {
-                    at = round_up(o->arena_offset + buffer_bytes(o), m->arena_align);
+                if (at < o->arena_offset + kbuffer_bytes(o) && o->arena_offset < at + kbuffer_bytes(b)) {
+                    at = round_up(o->arena_offset + kbuffer_bytes(o), m->arena_align);
                     moved = true;
                 }
             }
         }
         b->arena_offset = at;
-        if (m->arena_size < at + buffer_bytes(b))
-            m->arena_size = at + buffer_bytes(b);
+        if (m->arena_size < at + kbuffer_bytes(b))
+            m->arena_size = at + kbuffer_bytes(b);
     }
 }
 

@@ -161,8 +161,6 @@ static const char *wrapped(Printer *p, DType t, const char *x, const char *op, c
     return arena_printf(p->arena, "(%s)((%s)%s %s (%s)%s)", dtype_c(t), u, x, op, u, y);
 }
 
-static bool is_comparison(KOp op) { return op >= KOP_EQ && op <= KOP_GE; }
-
 static const char *operator_of(KOp op) {
     switch (op) {
     case KOP_ADD: return "+";
@@ -206,9 +204,9 @@ static const char *scalar_binary(Printer *p, const KInstr *i) {
     if (i->op == KOP_MUL_HIGH || i->op == KOP_SHL || i->op == KOP_SHR || i->op == KOP_REM || (i->op == KOP_DIV && !f))
         return call_helper(p, kop_info[i->op].name, i, (KType){t, 1}, DT_NONE);
     const char *x = operand(p, i, 0), *y = operand(p, i, 1), *op = operator_of(i->op);
-    if (f || (t == DT_INDEX && !is_comparison(i->op)))
+    if (f || (t == DT_INDEX && !kop_compares(i->op)))
         return arena_printf(p->arena, "%s %s %s", x, op, y);
-    if (is_comparison(i->op))
+    if (kop_compares(i->op))
         return arena_printf(p->arena, "%s %s %s", x, op, y);
     if (i->op >= KOP_AND && i->op <= KOP_XOR)
         return dtype_bits(t) < 32 ? arena_printf(p->arena, "(%s)(%s %s %s)", dtype_c(t), x, op, y)
@@ -311,7 +309,7 @@ static const char *vector_text(Printer *p, const KInstr *i) {
     }
     default: break;
     }
-    if (is_comparison(i->op))
+    if (kop_compares(i->op))
         return call_helper(p, kop_info[i->op].name, i, a, DT_NONE);
     return call_helper(p, kop_info[i->op].name, i, t, a.dtype);
 }

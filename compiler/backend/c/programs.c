@@ -34,8 +34,6 @@ void emit_threads(FILE *c, FILE *h) {
 
 /* --- test vectors --- */
 
-static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
-
 /* After a constant's name. It may be too large for where others go: it lies with the weights. */
 static void print_section(FILE *f, const EmitOptions *o) {
     if (o->weights_section)
@@ -43,12 +41,12 @@ static void print_section(FILE *f, const EmitOptions *o) {
 }
 
 static void print_data(FILE *f, const EmitOptions *o, const char *name, const KBuffer *b, const void *data) {
-    fprintf(f, "static const union {\n    uint64_t word[%lld];\n    %s element[%lld];\n} %s", (long long)words_count(buffer_bytes(b)),
+    fprintf(f, "static const union {\n    uint64_t word[%lld];\n    %s element[%lld];\n} %s", (long long)words_count(kbuffer_bytes(b)),
             dtype_c(b->dtype), (long long)(b->count ? b->count : 1), name);
     print_section(f, o);
     fputs(" = {{\n", f);
     Words w = words_begin(f);
-    words_put(&w, data, (size_t)buffer_bytes(b));
+    words_put(&w, data, (size_t)kbuffer_bytes(b));
     words_end(&w);
     fputs("}};\n\n", f);
 }

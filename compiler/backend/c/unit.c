@@ -29,8 +29,6 @@ static const char preamble[] =
     "#include <wasm_simd128.h>\n"
     "#endif\n\n";
 
-static int64_t buffer_bytes(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
-
 static void print_weights_array(FILE *f, const KBuffer *b, const EmitOptions *o) {
     StrBuf comment = {0};
     c_print_comment_text(&comment, b->onnx_name ? b->onnx_name : b->name);
@@ -38,7 +36,7 @@ static void print_weights_array(FILE *f, const KBuffer *b, const EmitOptions *o)
     sb_free(&comment);
     if (o->weights_section)
         fprintf(f, "MLCC_SECTION(\"%s\") ", o->weights_section);
-    fprintf(f, "union {\n    uint64_t word[%lld];\n    %s element[%lld];\n} %s_%s = {{\n", (long long)words_count(buffer_bytes(b)),
+    fprintf(f, "union {\n    uint64_t word[%lld];\n    %s element[%lld];\n} %s_%s = {{\n", (long long)words_count(kbuffer_bytes(b)),
             dtype_c(b->dtype), (long long)(b->count ? b->count : 1), o->prefix, b->name);
     Words w = words_begin(f);
     interface_const_bytes(b, words_put, &w);
@@ -265,7 +263,7 @@ static int print_tensors(FILE *f, const KModule *m, const EmitOptions *o, KBuffe
             continue;
         fputs("    {", f);
         print_string(f, b->onnx_name);
-        fprintf(f, ", %d, %d, %s_%s_dim_%d, %lld},\n", dtype_to_onnx(b->dtype), b->rank, o->prefix, what, n++, (long long)buffer_bytes(b));
+        fprintf(f, ", %d, %d, %s_%s_dim_%d, %lld},\n", dtype_to_onnx(b->dtype), b->rank, o->prefix, what, n++, (long long)kbuffer_bytes(b));
     }
     fputs("};\n\n", f);
     return n;

@@ -36,10 +36,8 @@ static void copy_bytes(void *to, const void *data, size_t n) {
     c->to += n;
 }
 
-static int64_t byte_count(const KBuffer *b) { return b->count * dtype_size(b->dtype); }
-
 static LLVMValueRef weights_data(const Unit *u, const KBuffer *b, const char *section) {
-    size_t n = (size_t)byte_count(b);
+    size_t n = (size_t)kbuffer_bytes(b);
     Arena *a = arena_new();
     char *bytes = arena_alloc(a, n + 1);
     Copy c = {bytes};
@@ -316,7 +314,7 @@ static LLVMValueRef tensors(const Unit *u, KBufferKind kind, const char *what) {
             splat_int(int_type(u), (uint64_t)dtype_to_onnx(b->dtype)),
             splat_int(int_type(u), (uint64_t)b->rank),
             private_data(u, arena_printf(u->arena, "%s_dim_%u", what, n), dims),
-            size_of(u, byte_count(b)),
+            size_of(u, kbuffer_bytes(b)),
         };
         list[n++] = structure(u, field, 5);
     }
@@ -436,7 +434,7 @@ static bool write_code(Diag *d, Unit *u, LLVMTargetMachineRef machine, ObjectFor
 static bool weights_fit(Diag *d, const KModule *m, const EmitOptions *o) {
     for (int i = 0; o->weights != WEIGHTS_BIN && i < m->buffers.len; i++) {
         const KBuffer *b = m->buffers.data[i];
-        if (b->kind == KBUF_CONST && byte_count(b) > UINT32_MAX) {
+        if (b->kind == KBUF_CONST && kbuffer_bytes(b) > UINT32_MAX) {
             diag_error(d, NOWHERE, "constant \"%s\" has more than 4 GiB; use --weights=bin", b->name);
             return false;
         }
