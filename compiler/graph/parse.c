@@ -143,7 +143,7 @@ static void put_element(DType t, char *at, int64_t i, double f) {
         from = &single;
     else if (t == DT_F64)
         from = &f;
-    else if (t == DT_F16 || t == DT_BF16)
+    else if (dtype_is_half(t))
         from = &half;
     memcpy(at, from, (size_t)dtype_size(t));
 }

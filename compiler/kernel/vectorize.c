@@ -232,7 +232,7 @@ static bool is_wide_type(KType t) {
 /* Halves are only read, and become floats. */
 static bool is_half_load(const KInstr *i) {
     DType t = i->nresults ? i->result[0]->type.dtype : DT_NONE;
-    return i->op == KOP_LOAD && (t == DT_F16 || t == DT_BF16) && i->result[0]->type.lanes == 1;
+    return i->op == KOP_LOAD && dtype_is_half(t) && i->result[0]->type.lanes == 1;
 }
 
 /* Eight bytes that become a word, maybe with their signs turned. */

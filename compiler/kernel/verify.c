@@ -45,8 +45,6 @@ static bool fail(Check *c, const KInstr *i, const char *format, ...) {
 
 static bool same_type(KType x, KType y) { return x.dtype == y.dtype && x.lanes == y.lanes; }
 
-static bool is_half(DType t) { return t == DT_F16 || t == DT_BF16; }
-
 /* --- values and scopes --- */
 
 static bool define(Check *c, const KInstr *i, const KValue *v) {
@@ -158,7 +156,7 @@ static bool arguments_equal(const KInstr *i, int from) {
 }
 
 static bool operand_type_ok(KOp op, DType t) {
-    bool number = (dtype_is_float(t) && !is_half(t)) || dtype_is_integer(t);
+    bool number = (dtype_is_float(t) && !dtype_is_half(t)) || dtype_is_integer(t);
     switch (op) {
     case KOP_SQRT:
         return t == DT_F32 || t == DT_F64;

@@ -6,7 +6,7 @@
 
 #include "ops/lower_state.h"
 
-DType lower_compute_type(DType t) { return t == DT_F16 || t == DT_BF16 ? DT_F32 : dtype_stored(t); }
+DType lower_compute_type(DType t) { return dtype_is_half(t) ? DT_F32 : dtype_stored(t); }
 
 /* Computed and used inside the group only. */
 static bool is_internal(const Lower *l, const Value *v) {

@@ -238,7 +238,7 @@ static bool keep_packed(Node *n, int input, const Weights *w) {
 static bool keep_half(Node *n, int i) {
     const Node *cast = n->in[i]->kind == VALUE_NODE ? n->in[i]->def : NULL;
     if (!n->graph->half_weights || !cast || !edit_is(cast, "Cast") || n->in[i]->dtype != DT_F32 || !value_is_const(cast->in[0]) ||
-        (cast->in[0]->dtype != DT_F16 && cast->in[0]->dtype != DT_BF16))
+        !dtype_is_half(cast->in[0]->dtype))
         return false;
     node_set_input(n, i, edit_node_with(n, "mlcc", "Widen", cast, 1, cast->in, cast->nattrs, cast->attr)->out[0]);
     return true;

@@ -24,6 +24,7 @@ DType dtype_stored(DType t);                 /* the type of the bytes in memory:
 bool dtype_is_signed(DType t);               /* signed integers and INDEX */
 bool dtype_is_integer(DType t);              /* signed or unsigned, not BOOL */
 static inline bool dtype_is_byte(DType t) { return t == DT_I8 || t == DT_U8; }
+static inline bool dtype_is_half(DType t) { return t == DT_F16 || t == DT_BF16; }
 DType dtype_from_onnx(int32_t data_type);    /* DT_NONE where mlcc has no such type */
 int dtype_to_onnx(DType t);
 DType dtype_parse(const char *name, int len); /* DT_NONE where there is none */

@@ -68,7 +68,7 @@ static const char *integer_text(Printer *p, DType t, int64_t x) {
 }
 
 static const char *float_text(Printer *p, DType t, double x) {
-    if (t == DT_F16 || t == DT_BF16) {
+    if (dtype_is_half(t)) {
         unsigned bits = t == DT_F16 ? float_to_half((float)x) : float_to_bfloat((float)x);
         return arena_printf(p->arena, "%u", bits);
     }
@@ -217,7 +217,7 @@ static const char *scalar_binary(Printer *p, const KInstr *i) {
 static const char *scalar_cast(Printer *p, const KInstr *i) {
     DType from = i->arg[0]->type.dtype, to = i->result[0]->type.dtype;
     bool f = dtype_is_float(from), g = dtype_is_float(to);
-    bool half = from == DT_F16 || from == DT_BF16 || to == DT_F16 || to == DT_BF16;
+    bool half = dtype_is_half(from) || dtype_is_half(to);
     if (half || (f && !g && to != DT_BOOL))
         return call_helper(p, "cast", i, (KType){to, 1}, from);
     if (to == DT_BOOL)

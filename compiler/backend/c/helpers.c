@@ -107,7 +107,7 @@ static void half_conversions(Helpers *h, const char *name, DType to, DType from)
 
 static void scalar_cast(Helpers *h, const char *name, DType to, DType from) {
     StrBuf *o = &h->text;
-    if (from == DT_F16 || from == DT_BF16 || to == DT_F16 || to == DT_BF16) {
+    if (dtype_is_half(from) || dtype_is_half(to)) {
         half_conversions(h, name, to, from);
         return;
     }
@@ -477,11 +477,11 @@ static void widen_halves(Helpers *h, const char *name, KType t, DType from) {
 static void vector_cast(Helpers *h, const char *name, KType t, DType from) {
     const char *v = c_type(h, t), *u = c_type(h, (KType){from, t.lanes});
     bool f = dtype_is_float(from), g = dtype_is_float(t.dtype);
-    if ((from == DT_F16 || from == DT_BF16) && t.dtype == DT_F32) {
+    if (dtype_is_half(from) && t.dtype == DT_F32) {
         widen_halves(h, name, t, from);
         return;
     }
-    bool half = from == DT_F16 || from == DT_BF16 || t.dtype == DT_F16 || t.dtype == DT_BF16;
+    bool half = dtype_is_half(from) || dtype_is_half(t.dtype);
     if (half || (f && !g && t.dtype != DT_BOOL)) {
         const char *one = c_helper(h, "cast", (KType){t.dtype, 1}, from);
         open_vector(h, v, name, arena_printf(h->arena, "%s x", u));

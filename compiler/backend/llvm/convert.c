@@ -122,14 +122,12 @@ static LLVMValueRef from_integer(const Unit *u, DType from, DType to, LLVMValueR
     return sign ? LLVMBuildSExt(b, x, t, "") : LLVMBuildZExt(b, x, t, "");
 }
 
-static bool is_short_float(DType t) { return t == DT_F16 || t == DT_BF16; }
-
 static LLVMValueRef cast(const Unit *u, DType from, DType to, LLVMValueRef x) {
     if (from == to)
         return x;
-    if (is_short_float(from))
+    if (dtype_is_half(from))
         return cast(u, DT_F32, to, widen(u, from, x));
-    if (is_short_float(to))
+    if (dtype_is_half(to))
         return narrow(u, to, cast(u, from, DT_F32, x));
     return dtype_is_float(from) ? from_float(u, from, to, x) : from_integer(u, from, to, x);
 }
