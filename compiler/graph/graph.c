@@ -203,6 +203,8 @@ void graph_remove_const(Graph *g, Value *v) {
 
 bool value_is_const(const Value *v) { return v && v->kind == VALUE_CONST; }
 
+bool value_is_number(const Value *v) { return value_is_const(v) && value_count(v) == 1; }
+
 bool dims_count(int rank, const int64_t *dim, int64_t *count) {
     int64_t n = 1;
     bool zero = false;

@@ -177,6 +177,7 @@ const char *graph_fresh_name(Graph *g, const char *base);
 /* --- questions --- */
 
 bool value_is_const(const Value *v); /* false for NULL */
+bool value_is_number(const Value *v); /* a constant of one element */
 int64_t value_count(const Value *v); /* elements; 1 for a scalar */
 /* Element i of an integer or BOOL constant; of a floating one. */
 int64_t const_int(const Value *v, int64_t i);

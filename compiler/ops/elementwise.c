@@ -120,7 +120,7 @@ INFER(infer_gelu) {
 }
 
 INFER(infer_dropout) {
-    if (n->nin > 2 && n->in[2] && !(value_is_const(n->in[2]) && value_count(n->in[2]) == 1 && !const_int(n->in[2], 0)))
+    if (n->nin > 2 && n->in[2] && !(value_is_number(n->in[2]) && !const_int(n->in[2], 0)))
         return infer_error(n, "training mode is not supported");
     return infer_same(n) && infer_set(n, 1, DT_BOOL, n->in[0]->rank, n->in[0]->dim);
 }

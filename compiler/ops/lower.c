@@ -100,7 +100,7 @@ KValue *lower_load(Lower *l, const Node *n, int i, const KIndex *idx) {
     const Stage *stage = stage_of(l, v);
     if (stage)
         return load_staged(l, stage, idx);
-    if (value_is_const(v) && value_count(v) == 1 && dtype_bits(v->dtype)) {
+    if (value_is_number(v) && dtype_bits(v->dtype)) {
         DType t = lower_compute_type(v->dtype);
         return dtype_is_float(t) ? kb_float(&l->b, t, const_float(v, 0)) : kb_int(&l->b, t, const_int(v, 0));
     }

@@ -78,8 +78,6 @@ static bool columns_known(const Node *n, const Inputs *in) {
     return value_is_const(y) && y->rank == 2 && quant_is_zero(n, in->right_zero);
 }
 
-static bool one_zero(const Node *n, int i) { return quant_has(n, i) && value_is_const(n->in[i]) && value_count(n->in[i]) == 1; }
-
 /* bias - zero * sum of the column; zero 0 where the sums themselves are wanted, negated. */
 static KValue *from_columns(Lower *l, const Node *n, const Inputs *in, int32_t zero, const Value *bias, KIndex column) {
     const Value *y = n->in[in->right];
@@ -101,7 +99,7 @@ static KValue *start(Lower *l, const Node *n, const Inputs *in, const OutputPlac
     *shift = columns_known(n, in) ? quant_shift(l, n->in[0]->dtype) : 0;
     if ((*shift || !quant_is_zero(n, in->zero)) && columns_known(n, in)) {
         *zero = kb_int(b, DT_I32, 0);
-        if (one_zero(n, in->zero) && (!bias || by_column))
+        if (quant_has(n, in->zero) && value_is_number(n->in[in->zero]) && (!bias || by_column))
             return from_columns(l, n, in, (int32_t)const_int(n->in[in->zero], 0) + *shift, bias, p->column);
         KValue *stored = kb_binary(b, KOP_ADD, param_at(l, n, in->zero, false, p, DT_I32), kb_int(b, DT_I32, *shift));
         KValue *sum = kb_binary(b, KOP_MUL, from_columns(l, n, in, 1, NULL, p->column), stored);

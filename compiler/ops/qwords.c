@@ -40,8 +40,6 @@ enum { X, RIGHT, ZERO, RIGHT_ZERO, COLUMN_SUMS, ROW_SUMS };
 /* What the right elements are less than those they were made from. */
 static int64_t offset_of(const Node *n) { return n->in[RIGHT_ZERO]->dtype == DT_U8 ? 128 : 0; }
 
-static bool is_scalar(const Node *n, int i) { return value_is_const(n->in[i]) && value_count(n->in[i]) == 1; }
-
 /* Sums have the operand's shape but for one axis. */
 static bool infer_sums(const Node *n, int i, int nbatch, const int64_t *batch, int64_t size) {
     if (!quant_has(n, i))
@@ -59,7 +57,7 @@ INFER(infer_matmul_words) {
     if (!quant_infer_bytes(n, X) || !quant_infer_bytes(n, RIGHT) || !quant_infer_bytes(n, RIGHT_ZERO))
         return false;
     if (x->rank < 2 || p->rank < 3 || p->dtype != DT_I8 || p->dim[p->rank - 1] != WORD || x->dim[x->rank - 1] != p->dim[p->rank - 3] * WORD ||
-        n->in[ZERO]->dtype != x->dtype || !is_scalar(n, ZERO) || !is_scalar(n, RIGHT_ZERO))
+        n->in[ZERO]->dtype != x->dtype || !value_is_number(n->in[ZERO]) || !value_is_number(n->in[RIGHT_ZERO]))
         return infer_error(n, "the matrices do not fit");
     if (!infer_sums(n, COLUMN_SUMS, p->rank - 3, p->dim, p->dim[p->rank - 2]) || !infer_sums(n, ROW_SUMS, x->rank - 2, x->dim, x->dim[x->rank - 2]))
         return false;

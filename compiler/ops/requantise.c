@@ -115,7 +115,7 @@ KValue *quant_fixed(Lower *l, const Node *n, int terms, const QuantTerm *term, i
     Fixed fixed[MOST_TERMS];
     KBuilder *b = &l->b;
     if (!l->options.fixed_point || dtype_width(to) > 8 || !is_scale(n, y, false) ||
-        (quant_has(n, y + 1) && !(value_is_const(n->in[y + 1]) && value_count(n->in[y + 1]) == 1)))
+        (quant_has(n, y + 1) && !value_is_number(n->in[y + 1])))
         return NULL;
     for (int i = 0; i < terms; i++)
         if (!is_scale(n, term[i].x, false) || !is_scale(n, term[i].w, true))

@@ -32,7 +32,7 @@ static bool is_blind(const Node *n, const Value *weights) {
     if (!edit_is(n, "Where") || n->in[2] != weights || !value_same_shape(n->out[0], weights))
         return false;
     const Value *rows = n->in[0], *zero = n->in[1];
-    return (rows->rank == 0 || rows->dim[rows->rank - 1] == 1) && value_is_const(zero) && value_count(zero) == 1 &&
+    return (rows->rank == 0 || rows->dim[rows->rank - 1] == 1) && value_is_number(zero) &&
            const_float(zero, 0) == 0;
 }
 

@@ -90,7 +90,7 @@ static bool has_padding(const Node *n) {
     return any;
 }
 
-static bool is_number(const Node *n, int i) { return quant_has(n, i) && value_is_const(n->in[i]) && value_count(n->in[i]) == 1; }
+static bool is_number(const Node *n, int i) { return quant_has(n, i) && value_is_number(n->in[i]); }
 
 static bool is_scale(const Node *n, int i) { return is_number(n, i) && const_float(n->in[i], 0) > 0 && !isinf(const_float(n->in[i], 0)); }
 

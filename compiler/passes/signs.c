@@ -71,7 +71,7 @@ static int output_zero(const Node *n) {
 static bool has_zero(const Node *n, int zero) {
     if (zero < 0 || zero >= n->nin)
         return zero == MOVES;
-    return n->in[zero] && value_is_const(n->in[zero]) && value_count(n->in[zero]) == 1;
+    return value_is_number(n->in[zero]);
 }
 
 /* --- values that change together --- */

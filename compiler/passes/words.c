@@ -14,14 +14,12 @@ typedef struct Places {
     int right, zero, right_zero;
 } Places;
 
-static bool is_number(const Value *v) { return value_is_const(v) && value_count(v) == 1; }
-
 static bool suits(const Node *n, const Places *p) {
     const Value *x = n->in[0], *y = n->in[p->right];
     if (!dtype_is_byte(x->dtype) || !dtype_is_byte(y->dtype) || x->rank < 2 || y->rank < 2 || y->rank >= GRAPH_MAX_RANK || fold_is_possible(x) || fold_is_possible(y))
         return false;
     for (int i = p->zero; i <= p->right_zero; i += p->right_zero - p->zero)
-        if (quant_has(n, i) && !is_number(n->in[i]))
+        if (quant_has(n, i) && !value_is_number(n->in[i]))
             return false;
     int64_t depth = x->dim[x->rank - 1];
     return depth && depth % 4 == 0 && depth < 1 << 16 && x->dim[x->rank - 2] >= FEWEST_ROWS && y->dim[y->rank - 1] >= FEWEST_COLUMNS;
@@ -70,7 +68,8 @@ void pass_words(Graph *g, const Target *t) {
         const Places *p = quantises ? &linear : &integer;
         if ((!quantises && !edit_is(n, "MatMulInteger")) || !suits(n, p))
             continue;
-        if (quantises && (!is_number(n->in[1]) || !is_number(n->in[4]) || !is_number(n->in[6]) || !is_number(n->in[7])))
+        if (quantises && (!value_is_number(n->in[1]) || !value_is_number(n->in[4]) || !value_is_number(n->in[6]) ||
+                          !value_is_number(n->in[7])))
             continue;
         Value *y = product(n, p);
         if (edit_replace(n->out[0], quantises ? quantised(n, y) : y))
