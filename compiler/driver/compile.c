@@ -5,7 +5,6 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "driver/quantize_job.h"
 #include "driver/target.h"
@@ -213,11 +212,6 @@ bool compile_write(Compilation *c, const Options *o, const char *model_path, con
     return false;
 }
 
-static bool same_file(const char *x, const char *y) {
-    struct stat a, b;
-    return !stat(x, &a) && !stat(y, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 static int usage(const char *text, const char *arg) {
     fprintf(stderr, "mlcc: error: %s%s; see mlcc --help\n", text, arg);
     return EXIT_USAGE;
@@ -246,7 +240,7 @@ int verb_compile(const Options *o) {
     bool dump = o->dump_kernels || o->dump_after;
     if (!o->output && !dump)
         return usage("no output given: -o FILE", "");
-    if (o->output && same_file(o->output, path))
+    if (o->output && file_is_same(o->output, path))
         return usage("the output would overwrite the model: ", path);
     if (o->output && form_of(o->output) == FORM_NONE)
         return usage("the output's suffix must be .c, .o, .s or .ll: ", o->output);

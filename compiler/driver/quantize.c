@@ -2,7 +2,6 @@
 /* mlcc quantize: a model into a quantised one. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "driver/quantize_job.h"
 
@@ -17,11 +16,6 @@ static bool write_file(const QuantizeJob *j) {
     return outputs_commit(out);
 }
 
-static bool same_file(const char *x, const char *y) {
-    struct stat a, b;
-    return !stat(x, &a) && !stat(y, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 static int usage(const char *what) {
     fprintf(stderr, "mlcc: error: %s; see mlcc quantize --help\n", what);
     return EXIT_USAGE;
@@ -31,7 +25,7 @@ int verb_quantize(const Options *o) {
     const char *misuse = quantize_misuse(o);
     if (!o->output)
         return usage("no output given: -o FILE.onnx");
-    if (same_file(o->output, o->operand[0]))
+    if (file_is_same(o->output, o->operand[0]))
         return usage("the output would overwrite the model");
     if (misuse)
         return usage(misuse);

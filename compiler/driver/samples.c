@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "driver/execute.h"
 #include "driver/npz.h"
@@ -24,16 +23,6 @@ typedef struct Reader {
     Tensors misfit; /* the first of them */
     Samples *out;
 } Reader;
-
-static bool is_folder(const char *path) {
-    struct stat st;
-    return !stat(path, &st) && S_ISDIR(st.st_mode);
-}
-
-static bool exists(const char *path) {
-    struct stat st;
-    return !stat(path, &st);
-}
 
 /* --- arrays into samples --- */
 
@@ -105,16 +94,12 @@ static bool add_array(Reader *r, const char *path) {
 
 /* --- folders --- */
 
-static const char *input_path(Arena *a, const char *folder, int j) {
-    const char *pb = arena_printf(a, "%s/input_%d.pb", folder, j);
-    return exists(pb) ? pb : arena_printf(a, "%s/input_%d.npy", folder, j);
-}
-
 static bool add_set(Reader *r, const char *folder) {
     Tensors input = {0};
-    for (int j = 0; exists(input_path(r->arena, folder, j)); j++) {
+    const char *path = NULL;
+    for (int j = 0; (path = tensor_in_folder(r->arena, folder, "input", j)); j++) {
         Tensor t;
-        if (!tensor_read_file(r->arena, r->diag, input_path(r->arena, folder, j), &t))
+        if (!tensor_read_file(r->arena, r->diag, path, &t))
             return false;
         VEC_PUSH(r->arena, &input, t);
     }
@@ -154,13 +139,13 @@ static bool add_arrays_of(Reader *r, const char *folder) {
 }
 
 static bool read_folder(Reader *r, const char *folder) {
-    if (exists(input_path(r->arena, folder, 0)))
+    if (tensor_in_folder(r->arena, folder, "input", 0))
         return add_set(r, folder) && sets_fit(r);
-    if (!exists(arena_printf(r->arena, "%s/test_data_set_0", folder)))
+    if (!file_exists(arena_printf(r->arena, "%s/test_data_set_0", folder)))
         return add_arrays_of(r, folder);
     for (int k = 0; r->out->list.len < r->most; k++) {
         const char *set = arena_printf(r->arena, "%s/test_data_set_%d", folder, k);
-        if (!exists(set))
+        if (!file_exists(set))
             break;
         if (!add_set(r, set))
             return false;
@@ -211,7 +196,7 @@ bool samples_read(Arena *a, Diag *d, const KModule *m, const char *path, int mos
     r.input = ARENA_ARRAY(a, const KBuffer *, m->buffers.len + 1);
     for (int i = 0; i < m->buffers.len && m->buffers.data[i]->kind == KBUF_INPUT; i++)
         r.input[r.n_inputs++] = m->buffers.data[i];
-    bool ok = is_folder(path)                 ? read_folder(&r, path)
+    bool ok = file_is_folder(path)            ? read_folder(&r, path)
               : file_has_suffix(path, ".npz") ? read_archive(&r, path)
                                               : add_array(&r, path);
     if (ok && !out->list.len)

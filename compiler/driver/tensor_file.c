@@ -102,6 +102,16 @@ bool tensor_read_file(Arena *a, Diag *d, const char *path, Tensor *out) {
     return !why;
 }
 
+const char *tensor_in_folder(Arena *a, const char *folder, const char *kind, int j) {
+    static const char *const suffix[] = {"pb", "npy"};
+    for (int i = 0; i < 2; i++) {
+        const char *path = arena_printf(a, "%s/%s_%d.%s", folder, kind, j, suffix[i]);
+        if (file_exists(path))
+            return path;
+    }
+    return NULL;
+}
+
 bool tensor_write_npy(Diag *d, const char *path, const Tensor *t) {
     StrBuf header = {0};
     const char *descr = NULL;

@@ -18,6 +18,8 @@ typedef struct Tensor {
 
 /* By the file's suffix: .npy or .pb. False after a diagnostic. */
 bool tensor_read_file(Arena *a, Diag *d, const char *path, Tensor *out);
+/* FOLDER/KIND_<j>.pb or .npy; NULL where neither is there. */
+const char *tensor_in_folder(Arena *a, const char *folder, const char *kind, int j);
 /* The content of a .npy file. NULL, or why it is none; tensor_npy_type is one of the reasons. */
 const char *tensor_parse_npy(Arena *a, const FileMap *content, Tensor *out);
 extern const char tensor_npy_type[];

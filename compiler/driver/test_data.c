@@ -6,30 +6,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "driver/execute.h"
 #include "support/file.h"
 
-static const char *tensor_path(Arena *a, const char *folder, const char *kind, int j) {
-    static const char *const suffix[] = {"pb", "npy"};
-    struct stat st;
-    for (int i = 0; i < 2; i++) {
-        const char *path = arena_printf(a, "%s/%s_%d.%s", folder, kind, j, suffix[i]);
-        if (!stat(path, &st))
-            return path;
-    }
-    return NULL;
-}
-
 static bool read_kind(Arena *a, Diag *d, const char *folder, const char *kind, int *n, Tensor **out) {
     int count = 0;
-    while (tensor_path(a, folder, kind, count))
+    while (tensor_in_folder(a, folder, kind, count))
         count++;
     *n = count;
     *out = ARENA_ARRAY(a, Tensor, count + 1);
     for (int j = 0; j < count; j++)
-        if (!tensor_read_file(a, d, tensor_path(a, folder, kind, j), &(*out)[j]))
+        if (!tensor_read_file(a, d, tensor_in_folder(a, folder, kind, j), &(*out)[j]))
             return false;
     return true;
 }
@@ -55,23 +43,21 @@ static TestVector vector_of(Arena *a, const TestSet *s) {
 static void read_tolerance(Arena *a, const char *folder, TestData *out) {
     out->rtol = 1e-3;
     out->atol = 1e-7;
-    struct stat st;
     const char *path = arena_printf(a, "%s/tolerance.txt", folder);
     Diag silent = {0};
-    char *text = stat(path, &st) ? NULL : file_read_text(&silent, path);
+    char *text = file_exists(path) ? file_read_text(&silent, path) : NULL;
     if (text)
         sscanf(text, "%lf %lf", &out->rtol, &out->atol);
     free(text);
 }
 
 bool test_data_read(Arena *a, Diag *d, const KModule *m, const char *folder, bool approximate, TestData *out) {
-    struct stat st;
     *out = (TestData){0};
     VEC(TestSet) sets = {0};
     for (int k = 0;; k++) {
         const char *set = arena_printf(a, "%s/test_data_set_%d", folder, k);
-        if (stat(set, &st)) {
-            if (k || !tensor_path(a, folder, "output", 0))
+        if (!file_exists(set)) {
+            if (k || !tensor_in_folder(a, folder, "output", 0))
                 break;
             set = folder;
         }

@@ -11,6 +11,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+bool file_exists(const char *path) {
+    struct stat st;
+    return !stat(path, &st);
+}
+
+bool file_is_folder(const char *path) {
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+bool file_is_same(const char *x, const char *y) {
+    struct stat a, b;
+    return !stat(x, &a) && !stat(y, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 const char *file_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;

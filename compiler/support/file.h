@@ -21,6 +21,9 @@ void file_unmap(FileMap *map);
 /* Reads a small text file as a NUL-terminated string into malloc'ed memory; NULL after a diagnostic. */
 char *file_read_text(Diag *d, const char *path);
 
+bool file_exists(const char *path);
+bool file_is_folder(const char *path);
+bool file_is_same(const char *x, const char *y); /* both are there and one */
 const char *file_name(const char *path); /* without folders */
 bool file_has_suffix(const char *path, const char *suffix); /* and a name before it */
 
