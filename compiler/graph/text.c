@@ -17,11 +17,6 @@
 
 static void print_graph(StrBuf *out, const Graph *g, int depth);
 
-static void indent(StrBuf *out, int depth) {
-    for (int i = 0; i < depth; i++)
-        sb_puts(out, "  ");
-}
-
 static void print_word(StrBuf *out, const char *s) {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_" GRAPH_NAME_MORE;
     if (*s && strspn(s, plain) == strlen(s) && strncmp(s, "//", 2) != 0)
@@ -160,7 +155,7 @@ static void print_quoted(StrBuf *out, const char *before, const char *s) {
 }
 
 static void print_node(StrBuf *out, const Node *n, int depth) {
-    indent(out, depth);
+    sb_indent(out, depth);
     for (int i = 0; i < n->nout; i++) {
         sb_puts(out, i ? ", " : "");
         print_value(out, n->out[i]);
@@ -195,7 +190,7 @@ static void print_node(StrBuf *out, const Node *n, int depth) {
  *   call 0 rows 0 to 10 at 0 from 0
  *   move 0 rows 8 to 10 at 0 */
 static void print_strips(StrBuf *out, const Strips *s, int depth) {
-    indent(out, depth);
+    sb_indent(out, depth);
     for (int i = 0; i < s->n; i++) {
         sb_puts(out, i ? ", " : "strips ");
         print_name(out, s->value[i]);
@@ -203,7 +198,7 @@ static void print_strips(StrBuf *out, const Strips *s, int depth) {
     for (int i = 0; i < s->steps.len; i++) {
         const StripStep *step = &s->steps.data[i];
         sb_putc(out, '\n');
-        indent(out, depth + 1);
+        sb_indent(out, depth + 1);
         sb_printf(out, "%s %d rows %lld to %lld at %lld", step->move ? "move" : "call", step->member, (long long)step->lo,
                   (long long)step->hi, (long long)step->out_base);
         if (!step->move)
@@ -218,13 +213,13 @@ static void print_graph(StrBuf *out, const Graph *g, int depth) {
         sb_printf(out, " arena %lld", (long long)g->arena_size);
     sb_puts(out, " {\n");
     for (int i = 0; i < g->inputs.len; i++) {
-        indent(out, depth + 1);
+        sb_indent(out, depth + 1);
         sb_puts(out, "input ");
         print_value(out, g->inputs.data[i]);
         sb_putc(out, '\n');
     }
     for (int i = 0; i < g->consts.len; i++) {
-        indent(out, depth + 1);
+        sb_indent(out, depth + 1);
         sb_puts(out, "const ");
         print_const(out, g->consts.data[i]);
         sb_putc(out, '\n');
@@ -234,12 +229,12 @@ static void print_graph(StrBuf *out, const Graph *g, int depth) {
     for (int i = 0; i < g->strips.len; i++)
         print_strips(out, g->strips.data[i], depth + 1);
     for (int i = 0; i < g->outputs.len; i++) {
-        indent(out, depth + 1);
+        sb_indent(out, depth + 1);
         sb_puts(out, "output ");
         print_name(out, g->outputs.data[i]);
         sb_putc(out, '\n');
     }
-    indent(out, depth);
+    sb_indent(out, depth);
     sb_putc(out, '}');
 }
 

@@ -99,11 +99,6 @@ static void print_list(StrBuf *out, int n, KValue *const *v) {
     }
 }
 
-static void indent(StrBuf *out, int depth) {
-    for (int i = 0; i < depth; i++)
-        sb_puts(out, "  ");
-}
-
 static void print_results(StrBuf *out, const KInstr *i) {
     for (int r = 0; r < i->nresults; r++) {
         sb_puts(out, r ? ", " : "");
@@ -133,7 +128,7 @@ static void print_for(StrBuf *out, const KInstr *i, int depth) {
     }
     sb_puts(out, " {\n");
     print_block(out, i->block[0], depth + 1);
-    indent(out, depth);
+    sb_indent(out, depth);
     sb_puts(out, "}");
 }
 
@@ -146,7 +141,7 @@ static void print_memory(StrBuf *out, const KInstr *i) {
 }
 
 static void print_instr(StrBuf *out, const KInstr *i, int depth) {
-    indent(out, depth);
+    sb_indent(out, depth);
     print_results(out, i);
     if (i->op == KOP_FOR) {
         print_for(out, i, depth);
@@ -189,10 +184,10 @@ static void print_instr(StrBuf *out, const KInstr *i, int depth) {
         print_value(out, i->arg[0]);
         sb_puts(out, " {\n");
         print_block(out, i->block[0], depth + 1);
-        indent(out, depth);
+        sb_indent(out, depth);
         sb_puts(out, "} else {\n");
         print_block(out, i->block[1], depth + 1);
-        indent(out, depth);
+        sb_indent(out, depth);
         sb_putc(out, '}');
         break;
     default:

@@ -16,13 +16,8 @@ typedef struct Attention {
     bool causal;
 } Attention;
 
-static Value *node2(Node *n, const char *op, const char *what, Value *x, Value *y) {
-    Value *in[] = {x, y};
-    return value_before(n, op, what, 2, in);
-}
-
 static Value *reshaped(Node *n, const char *what, Value *x, int rank, const int64_t *dim) {
-    return node2(n, "Reshape", what, x, ints_before(n, "shape", 1, rank, dim));
+    return pair_before(n, "Reshape", what, x, ints_before(n, "shape", 1, rank, dim));
 }
 
 static Value *permuted(Node *n, const char *what, Value *x, const int64_t *perm) {
@@ -33,7 +28,7 @@ static Value *permuted(Node *n, const char *what, Value *x, const int64_t *perm)
 }
 
 static Value *joined(Node *n, const char *what, Value *x, Value *y) {
-    Value *all = node2(n, "Concat", what, x, y);
+    Value *all = pair_before(n, "Concat", what, x, y);
     put_int(all->def, "axis", 2);
     return all;
 }
@@ -143,7 +138,7 @@ static Value *counting(Attention *a, const char *what, int64_t count, bool colum
     return v;
 }
 
-static Value *both(Node *n, Value *x, Value *y) { return x ? node2(n, "And", "allowed", x, y) : y; }
+static Value *both(Node *n, Value *x, Value *y) { return x ? pair_before(n, "And", "allowed", x, y) : y; }
 
 /* Which keys a query may see, by order alone: BOOL that broadcasts to the scores; NULL: all. */
 static Value *allowed_keys(Attention *a) {
@@ -154,20 +149,20 @@ static Value *allowed_keys(Attention *a) {
     if (a->causal || a->left >= 0 || a->right >= 0) {
         Value *query = counting(a, "queries", a->queries, true), *offset = ints_before(n, "past", 0, 1, &a->past);
         if (lengths)
-            offset = node2(n, "Sub", "offset", lengths, ints_before(n, "count", 0, 1, &a->queries));
-        query = node2(n, "Add", "query_places", query, offset);
+            offset = pair_before(n, "Sub", "offset", lengths, ints_before(n, "count", 0, 1, &a->queries));
+        query = pair_before(n, "Add", "query_places", query, offset);
         if (a->causal)
-            allowed = node2(n, "LessOrEqual", "causal", place, query);
+            allowed = pair_before(n, "LessOrEqual", "causal", place, query);
         if (a->left >= 0) {
-            Value *first = node2(n, "Sub", "first", query, ints_before(n, "left", 0, 1, &a->left));
-            allowed = both(n, allowed, node2(n, "LessOrEqual", "left", first, place));
+            Value *first = pair_before(n, "Sub", "first", query, ints_before(n, "left", 0, 1, &a->left));
+            allowed = both(n, allowed, pair_before(n, "LessOrEqual", "left", first, place));
         }
         if (a->right >= 0) {
-            Value *last = node2(n, "Add", "last", query, ints_before(n, "right", 0, 1, &a->right));
-            allowed = both(n, allowed, node2(n, "LessOrEqual", "right", place, last));
+            Value *last = pair_before(n, "Add", "last", query, ints_before(n, "right", 0, 1, &a->right));
+            allowed = both(n, allowed, pair_before(n, "LessOrEqual", "right", place, last));
         }
     }
-    return lengths ? both(n, allowed, node2(n, "Less", "present", place, lengths)) : allowed;
+    return lengths ? both(n, allowed, pair_before(n, "Less", "present", place, lengths)) : allowed;
 }
 
 /* The mask as numbers of the scores' type or BOOL, with -inf or false at the keys it does not reach. */
@@ -220,11 +215,11 @@ static Value *scores_of(Attention *a, int64_t size) {
     Node *n = a->n;
     float scale = attr_float(n, "scale", 0);
     double factor = node_attr(n, "scale") ? (double)scale : 1 / sqrt(size ? (double)size : 1);
-    Value *q = node2(n, "Mul", "scaled", a->q, scalar_before(n, "scale", a->t, factor));
+    Value *q = pair_before(n, "Mul", "scaled", a->q, scalar_before(n, "scale", a->t, factor));
     const int64_t rows[] = {a->batch, a->kv_heads, a->kv_heads ? a->heads / a->kv_heads * a->queries : 0, size};
     if (a->heads != a->kv_heads)
         q = reshaped(n, "rows", q, 4, rows);
-    return node2(n, "MatMul", "scores", q, permuted(n, "keys", a->k, perm));
+    return pair_before(n, "MatMul", "scores", q, permuted(n, "keys", a->k, perm));
 }
 
 /* Scores, weights … by head, where heads that share a key are rows of one matrix. */
@@ -247,7 +242,7 @@ static Value *bias_by_row(Attention *a, Value *bias) {
     const int64_t batch = a->lengths ? a->batch : mask[0], keys = a->past + a->keys;
     const int64_t full[] = {batch, mask[1] == 1 ? shared : a->heads, a->queries, keys};
     const int64_t rows[] = {batch, mask[1] == 1 ? 1 : a->kv_heads, shared * a->queries, keys};
-    Value *all = node2(n, "Expand", "bias", bias, ints_before(n, "shape", 1, 4, full));
+    Value *all = pair_before(n, "Expand", "bias", bias, ints_before(n, "shape", 1, 4, full));
     return reshaped(n, "bias", all, 4, rows);
 }
 
@@ -267,9 +262,9 @@ static Value *weights_of(Attention *a, Value *scores, Value *bias) {
     if (!bias || (a->causal && !a->mask && !a->lengths && a->left < 0 && a->right < 0)) /* each sees itself */
         return weights;
     const int64_t last = -1;
-    Value *most = node2(n, "ReduceMax", "most", bias, ints_before(n, "last", 1, 1, &last));
+    Value *most = pair_before(n, "ReduceMax", "most", bias, ints_before(n, "last", 1, 1, &last));
     Value *never = scalar_before(n, "never", a->t, -INFINITY), *zero = scalar_before(n, "zero", a->t, 0);
-    Value *in[] = {node2(n, "Equal", "blind", most, never), zero, weights};
+    Value *in[] = {pair_before(n, "Equal", "blind", most, never), zero, weights};
     return value_before(n, "Where", "weights", 3, in);
 }
 
@@ -282,7 +277,7 @@ static Value *result_of(Attention *a, Value *weights, int64_t size) {
         v = value_before(n, "Cast", "values", 1, &v);
         put_int(v->def, "to", dtype_to_onnx(a->t));
     }
-    Value *y = node2(n, "MatMul", "mixed", weights, v);
+    Value *y = pair_before(n, "MatMul", "mixed", weights, v);
     if (a->heads != a->kv_heads)
         y = reshaped(n, "mixed", y, 4, full);
     return n->in[0]->rank == 4 ? y : reshaped(n, "joined", permuted(n, "joined", y, perm), 3, flat);
@@ -312,13 +307,13 @@ INFER(infer_attention) {
     Value *shown = scores;
     float softcap = attr_float(n, "softcap", 0);
     if (softcap > 0) {
-        Value *cap = scalar_before(n, "softcap", a.t, (double)softcap), *part = node2(n, "Div", "capped", scores, cap);
-        scores = node2(n, "Mul", "capped", value_before(n, "Tanh", "capped", 1, &part), cap);
+        Value *cap = scalar_before(n, "softcap", a.t, (double)softcap), *part = pair_before(n, "Div", "capped", scores, cap);
+        scores = pair_before(n, "Mul", "capped", value_before(n, "Tanh", "capped", 1, &part), cap);
     }
     if (mode == 1)
         shown = scores;
     if (bias)
-        scores = node2(n, "Add", "biased", scores, bias);
+        scores = pair_before(n, "Add", "biased", scores, bias);
     Value *weights = weights_of(&a, scores, bias);
     if (n->nout > 3 && n->out[3])
         replace_output(n, 3, by_head(&a, mode == 3 ? weights : mode == 2 ? scores : shown));

@@ -58,6 +58,11 @@ Value *scalar_before(Node *n, const char *what, DType t, double x) {
     return graph_const(n->graph, name_for(n, what), t, 0, NULL, (Data){arena_dup(n->graph->arena, bytes, size), size});
 }
 
+Value *pair_before(Node *n, const char *op, const char *what, Value *x, Value *y) {
+    Value *in[] = {x, y};
+    return value_before(n, op, what, 2, in);
+}
+
 void become(Node *n, const char *op, int nin, Value *const *in) {
     n->op_type = op;
     n->op = op_find("", op);

@@ -16,6 +16,7 @@ Value *floats_before(Node *n, const char *what, int count, const float *x);
 Value *scalar_before(Node *n, const char *what, DType t, double x);
 /* A node of the standard operators before n; its output. */
 Value *value_before(Node *n, const char *op, const char *what, int nin, Value *const *in);
+Value *pair_before(Node *n, const char *op, const char *what, Value *x, Value *y); /* of two inputs */
 /* n with another operator and inputs, without attributes; its outputs stay. */
 void become(Node *n, const char *op, int nin, Value *const *in);
 /* Output i of n is now `by`, through an Identity before n; n loses it. A node without outputs is to be removed. */

@@ -5,11 +5,6 @@
 #include "ops/expand.h"
 #include "ops/rules.h"
 
-static Value *node2(Node *n, const char *op, const char *what, Value *x, Value *y) {
-    Value *in[] = {x, y};
-    return value_before(n, op, what, 2, in);
-}
-
 static Value *one_int(Node *n, const char *what, int64_t x) { return ints_before(n, what, 1, 1, &x); }
 
 /* ReduceSum or ReduceMean of everything. */
@@ -52,23 +47,23 @@ static Value *likelihood_loss(Node *n, Value *x, int reduction) {
     put_int(target->def, "to", dtype_to_onnx(DT_I64));
     if (ignore) {
         const int64_t zero = 0;
-        skip = node2(n, "Equal", "ignored", target, ints_before(n, "ignore", 0, 1, &ignore->i));
+        skip = pair_before(n, "Equal", "ignored", target, ints_before(n, "ignore", 0, 1, &ignore->i));
         Value *safe[] = {skip, ints_before(n, "zero", 0, 1, &zero), target};
         target = value_before(n, "Where", "safe", 3, safe);
     }
     Value *axis = one_int(n, "axis", 1);
-    Value *picked = node2(n, "GatherElements", "picked", x, node2(n, "Unsqueeze", "column", target, axis));
+    Value *picked = pair_before(n, "GatherElements", "picked", x, pair_before(n, "Unsqueeze", "column", target, axis));
     put_int(picked->def, "axis", 1);
-    picked = node2(n, "Squeeze", "row", picked, axis);
+    picked = pair_before(n, "Squeeze", "row", picked, axis);
     Value *loss = value_before(n, "Neg", "loss", 1, &picked);
-    Value *each = weight ? node2(n, "Gather", "weight", weight, target) : NULL;
+    Value *each = weight ? pair_before(n, "Gather", "weight", weight, target) : NULL;
     if (skip) {
         Value *none = scalar_before(n, "no", n->in[0]->dtype, 0);
         Value *in[] = {skip, none, each ? each : scalar_before(n, "one", n->in[0]->dtype, 1)};
         each = value_before(n, "Where", "weight", 3, in);
     }
     if (each)
-        loss = node2(n, "Mul", "weighted", loss, each);
+        loss = pair_before(n, "Mul", "weighted", loss, each);
     if (!strcmp(reductions[reduction], "none"))
         return loss;
     if (!each && !strcmp(reductions[reduction], "mean"))
@@ -76,7 +71,7 @@ static Value *likelihood_loss(Node *n, Value *x, int reduction) {
     Value *sum = reduce_all(n, "ReduceSum", "sum", loss);
     if (!strcmp(reductions[reduction], "sum"))
         return sum;
-    return node2(n, "Div", "mean", sum, reduce_all(n, "ReduceSum", "weights", each));
+    return pair_before(n, "Div", "mean", sum, reduce_all(n, "ReduceSum", "weights", each));
 }
 
 INFER(infer_likelihood_loss) {
@@ -106,11 +101,11 @@ INFER(infer_mean_variance_normalization) {
     if (!infer_float(n, 0) || (a && a->kind != ATTR_INTS))
         return infer_error(n, "attribute \"axes\" must be a list of integers");
     Value *x = n->in[0], *axes = ints_before(n, "axes", 1, a ? a->n : 3, a ? a->ints : usual);
-    Value *centred = node2(n, "Sub", "centred", x, node2(n, "ReduceMean", "mean", x, axes));
-    Value *variance = node2(n, "ReduceMean", "variance", node2(n, "Mul", "square", centred, centred), axes);
+    Value *centred = pair_before(n, "Sub", "centred", x, pair_before(n, "ReduceMean", "mean", x, axes));
+    Value *variance = pair_before(n, "ReduceMean", "variance", pair_before(n, "Mul", "square", centred, centred), axes);
     Value *deviation = value_before(n, "Sqrt", "deviation", 1, &variance);
-    deviation = node2(n, "Add", "divisor", deviation, scalar_before(n, "epsilon", x->dtype, 1e-9));
-    finish(n, node2(n, "Div", "normal", centred, deviation));
+    deviation = pair_before(n, "Add", "divisor", deviation, scalar_before(n, "epsilon", x->dtype, 1e-9));
+    finish(n, pair_before(n, "Div", "normal", centred, deviation));
     return true;
 }
 
@@ -163,7 +158,7 @@ INFER(infer_compress) {
         if (const_int(keep, i))
             at[count++] = i;
     Value *from = graph_const(n->graph, "kept", DT_I64, 1, &count, (Data){at, (size_t)count * sizeof *at});
-    Value *in[] = {a ? x : node2(n, "Reshape", "flat", x, one_int(n, "all", all)), from};
+    Value *in[] = {a ? x : pair_before(n, "Reshape", "flat", x, one_int(n, "all", all)), from};
     become(n, "Gather", 2, in);
     put_int(n, "axis", axis);
     return true;
@@ -183,10 +178,10 @@ INFER(infer_causal_conv) {
     if (past && (past->rank != 3 || past->dim[0] != x->dim[0] || past->dim[1] != x->dim[1] || past->dim[2] != before))
         return infer_error(n, "past_state must be batch x channels x %lld", (long long)before);
     if (past) {
-        x = node2(n, "Concat", "padded", past, x);
+        x = pair_before(n, "Concat", "padded", past, x);
         put_int(x->def, "axis", 2);
     } else {
-        x = node2(n, "Pad", "padded", x, ints_before(n, "pads", 1, 6, pads));
+        x = pair_before(n, "Pad", "padded", x, ints_before(n, "pads", 1, 6, pads));
     }
     Value *operands[] = {x, w, bias}, *y = value_before(n, "Conv", "filtered", bias ? 3 : 2, operands);
     put_int(y->def, "group", w->dim[0]);
@@ -207,9 +202,9 @@ INFER(infer_causal_conv) {
 /* old * momentum + new * (1 - momentum), in old's type. */
 static Value *moved(Node *n, const char *what, Value *old, Value *now) {
     double momentum = (double)attr_float(n, "momentum", 0.9f);
-    Value *kept = node2(n, "Mul", what, old, scalar_before(n, "momentum", old->dtype, momentum));
-    now = node2(n, "CastLike", what, now, old);
-    return node2(n, "Add", what, kept, node2(n, "Mul", what, now, scalar_before(n, "rest", old->dtype, 1 - momentum)));
+    Value *kept = pair_before(n, "Mul", what, old, scalar_before(n, "momentum", old->dtype, momentum));
+    now = pair_before(n, "CastLike", what, now, old);
+    return pair_before(n, "Add", what, kept, pair_before(n, "Mul", what, now, scalar_before(n, "rest", old->dtype, 1 - momentum)));
 }
 
 bool expand_batch_training(Node *n) {
@@ -222,23 +217,23 @@ bool expand_batch_training(Node *n) {
         after_channel[d] = d + 1;
     }
     Value *across = ints_before(n, "axes", 1, count, axes), *spatial = ints_before(n, "spatial", 1, count - 1, after_channel);
-    Value *mean = node2(n, "ReduceMean", "mean", x, across);
-    Value *centred = node2(n, "Sub", "centred", x, mean);
-    Value *variance = node2(n, "ReduceMean", "variance", node2(n, "Mul", "square", centred, centred), across);
+    Value *mean = pair_before(n, "ReduceMean", "mean", x, across);
+    Value *centred = pair_before(n, "Sub", "centred", x, mean);
+    Value *variance = pair_before(n, "ReduceMean", "variance", pair_before(n, "Mul", "square", centred, centred), across);
     for (int i = 0; i < 2; i++) {
         if (i + 1 >= n->nout || !n->out[i + 1])
             continue;
-        Value *now = node2(n, "Squeeze", i ? "batch_variance" : "batch_mean", i ? variance : mean, across);
+        Value *now = pair_before(n, "Squeeze", i ? "batch_variance" : "batch_mean", i ? variance : mean, across);
         replace_output(n, i + 1, moved(n, i ? "running_variance" : "running_mean", n->in[3 + i], now));
     }
-    Value *shifted = node2(n, "Add", "shifted", variance,
+    Value *shifted = pair_before(n, "Add", "shifted", variance,
                            scalar_before(n, "epsilon", x->dtype, (double)attr_float(n, "epsilon", 1e-5f)));
     Value *deviation = value_before(n, "Sqrt", "deviation", 1, &shifted);
-    Value *normal = node2(n, "Div", "normal", centred, deviation), *p[2];
+    Value *normal = pair_before(n, "Div", "normal", centred, deviation), *p[2];
     for (int i = 0; i < 2; i++) {
-        p[i] = node2(n, "CastLike", i ? "bias" : "scale", n->in[1 + i], x);
-        p[i] = node2(n, "Unsqueeze", i ? "bias" : "scale", p[i], spatial);
+        p[i] = pair_before(n, "CastLike", i ? "bias" : "scale", n->in[1 + i], x);
+        p[i] = pair_before(n, "Unsqueeze", i ? "bias" : "scale", p[i], spatial);
     }
-    finish(n, node2(n, "Add", "scaled", node2(n, "Mul", "scaled", normal, p[0]), p[1]));
+    finish(n, pair_before(n, "Add", "scaled", pair_before(n, "Mul", "scaled", normal, p[0]), p[1]));
     return true;
 }

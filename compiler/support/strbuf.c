@@ -46,6 +46,11 @@ void sb_vprintf(StrBuf *b, const char *format, va_list ap) {
     b->len += (size_t)n;
 }
 
+void sb_indent(StrBuf *b, int depth) {
+    for (int i = 0; i < depth; i++)
+        sb_puts(b, "  ");
+}
+
 void sb_printf(StrBuf *b, const char *format, ...) {
     va_list ap;
     va_start(ap, format);

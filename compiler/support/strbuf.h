@@ -14,6 +14,7 @@ typedef struct StrBuf {
 
 void sb_putc(StrBuf *b, char c);
 void sb_puts(StrBuf *b, const char *s);
+void sb_indent(StrBuf *b, int depth);
 void sb_write(StrBuf *b, const void *data, size_t n);
 void sb_printf(StrBuf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sb_vprintf(StrBuf *b, const char *format, va_list ap) __attribute__((format(printf, 2, 0)));
