@@ -308,9 +308,9 @@ KValue *kb_nearest(KBuilder *b, KValue *x) {
     return insert1(b, KOP_NEAREST, 1, &x, (KType){DT_I32, x->type.lanes});
 }
 
-KValue *kb_saturate(KBuilder *b, KValue *x, DType to) {
-    assert(x->type.dtype == DT_I32 && (to == DT_I8 || to == DT_U8));
-    return insert1(b, KOP_SATURATE, 1, &x, (KType){to, x->type.lanes});
+KValue *kb_saturate(KBuilder *b, int n, KValue *const *x, DType to) {
+    assert((n == 1 || n == 2 || n == 4) && x[0]->type.dtype == DT_I32 && (to == DT_I8 || to == DT_U8));
+    return insert1(b, KOP_SATURATE, n, x, (KType){to, n * x[0]->type.lanes});
 }
 
 KValue *kb_splat(KBuilder *b, KValue *x, int lanes) {

@@ -101,7 +101,7 @@ static bool saturate(const Saturation *s, KInstr *cast, KMap *m) {
     KValue *x = kb_nearest(&b, whole ? max->arg[0] : min->result[0]);
     if (zero != 0)
         x = kb_binary(&b, KOP_ADD, x, kb_const_like(&b, x->type, zero));
-    kmap_set(m, cast->result[0], kb_saturate(&b, x, t.dtype));
+    kmap_set(m, cast->result[0], kb_saturate(&b, 1, &x, t.dtype));
     return true;
 }
 
@@ -116,6 +116,77 @@ static bool saturate_block(const Saturation *s, KBlock *block, KMap *m) {
     return any;
 }
 
+/* --- neighbours in memory --- */
+
+typedef VEC(KInstr *) Stores;
+
+static bool stores_bytes(const KInstr *i) {
+    const KInstr *v = i->op == KOP_STORE ? def_of(i->arg[0], KOP_SATURATE) : NULL;
+    return v && v->nargs == 1 && v->result[0]->type.lanes >= FEWEST_LANES && i->mem.lane_stride == 1 && i->mem.param->noalias;
+}
+
+static int find_at(const Saturation *s, const Stores *run, const KInstr *first, int64_t offset) {
+    KIndex at = kx_add_const(s->m->arena, first->mem.at, offset);
+    KType t = first->arg[0]->type;
+    for (int i = 0; i < run->len; i++) {
+        const KInstr *store = run->data[i];
+        if (store && store->mem.param == first->mem.param && store->arg[0]->type.lanes == t.lanes && kx_equal(store->mem.at, at))
+            return i;
+    }
+    return -1;
+}
+
+/* One store for n of them, where the last of them stands. */
+static bool join(const Saturation *s, Stores *run, int first, int n) {
+    int member[4] = {first}, last = first;
+    KInstr *from = run->data[first];
+    KValue *x[4];
+    for (int k = 0; k < n; k++) {
+        member[k] = find_at(s, run, from, (int64_t)k * from->arg[0]->type.lanes);
+        if (member[k] < 0)
+            return false;
+        last = member[k] > last ? member[k] : last;
+        x[k] = run->data[member[k]]->arg[0]->def->arg[0];
+    }
+    KBuilder b = kb_before(s->k, run->data[last]);
+    kb_store_vector(&b, from->mem.param, from->mem.at, kb_saturate(&b, n, x, from->arg[0]->type.dtype), 1);
+    for (int k = 0; k < n; k++) {
+        kernel_unlink(run->data[member[k]]);
+        run->data[member[k]] = NULL;
+    }
+    return true;
+}
+
+static void join_run(const Saturation *s, Stores *run) {
+    for (int n = 4; n > 1; n /= 2)
+        for (int i = 0; i < run->len; i++)
+            if (run->data[i])
+                join(s, run, i, n);
+    run->len = 0;
+}
+
+static bool reads(const KInstr *i, const Stores *run) {
+    for (int k = 0; k < run->len; k++)
+        if (i->mem.param == run->data[k]->mem.param)
+            return true;
+    return false;
+}
+
+/* Stores with nothing between them that could see how far they are. */
+static void join_block(const Saturation *s, KBlock *block) {
+    Stores run = {0};
+    for (KInstr *i = block->first, *next; i; i = next) {
+        next = i->next;
+        for (int n = 0; n < 2; n++)
+            if (i->block[n])
+                join_block(s, i->block[n]);
+        if (i->block[0] || !next || (i->op == KOP_LOAD && reads(i, &run)))
+            join_run(s, &run);
+        else if (stores_bytes(i))
+            VEC_PUSH(s->m->arena, &run, i);
+    }
+}
+
 void schedule_module_saturate(KModule *m, const Target *t) {
     for (int i = 0; t->saturates && t->vector_bits && i < m->kernels.len; i++) {
         KKernel *k = m->kernels.data[i];
@@ -126,6 +197,7 @@ void schedule_module_saturate(KModule *m, const Target *t) {
         if (!saturate_block(&s, k->body, &map))
             continue;
         kernel_replace_uses(k, k->body, &map);
+        join_block(&s, k->body);
         kernel_simplify(k);
     }
 }

@@ -427,6 +427,7 @@ static bool check_counts(Check *c, const KInstr *i) {
     const KOpInfo *info = &kop_info[i->op];
     if ((info->args >= 0 && i->nargs != info->args) || (i->op == KOP_PACK && i->nargs < 1) ||
         (i->op == KOP_WORDS && (i->nargs < 1 || i->nargs > 4)) ||
+        (i->op == KOP_SATURATE && i->nargs != 1 && i->nargs != 2 && i->nargs != 4) ||
         (i->op == KOP_FOR && i->nargs < 2))
         return fail(c, i, "%d arguments", i->nargs);
     if (info->results >= 0 && i->nresults != info->results)
@@ -476,7 +477,7 @@ static bool check_kind(Check *c, const KInstr *i) {
             return fail(c, i, "from F32 to I32 only");
         return true;
     case KOP_SATURATE:
-        if (i->arg[0]->type.dtype != DT_I32 || i->result[0]->type.lanes != i->arg[0]->type.lanes ||
+        if (!arguments_equal(i, 0) || i->arg[0]->type.dtype != DT_I32 || i->result[0]->type.lanes != i->nargs * i->arg[0]->type.lanes ||
             (i->result[0]->type.dtype != DT_I8 && i->result[0]->type.dtype != DT_U8))
             return fail(c, i, "from I32 to I8 or U8 only");
         return true;

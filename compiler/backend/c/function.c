@@ -250,7 +250,6 @@ static const char *scalar_text(Printer *p, const KInstr *i) {
     case KOP_DOT:
     case KOP_DOT_S8:
     case KOP_NEAREST:
-    case KOP_SATURATE:
     case KOP_DOT_LONG:
     case KOP_ABS:
     case KOP_SQRT: return call_helper(p, kop_info[i->op].name, i, i->result[0]->type, DT_NONE);
@@ -259,6 +258,7 @@ static const char *scalar_text(Printer *p, const KInstr *i) {
     case KOP_CAST: return scalar_cast(p, i);
     case KOP_BITCAST: return call_helper(p, "bitcast", i, i->result[0]->type, t);
     case KOP_WORDS: return words_text(p, i);
+    case KOP_SATURATE: return call_helper(p, "saturate", i, i->result[0]->type, (DType)1);
     default: return scalar_binary(p, i);
     }
 }
@@ -294,6 +294,7 @@ static const char *vector_text(Printer *p, const KInstr *i) {
         return arena_printf(p->arena, "%s(%s, %lld)", c_helper(p->h, "extract", t, (DType)a.lanes), text_of(p, i->arg[0]),
                             (long long)i->imm.i);
     case KOP_WORDS: return words_text(p, i);
+    case KOP_SATURATE: return call_helper(p, "saturate", i, t, (DType)i->nargs);
     case KOP_REDUCE_ADD:
     case KOP_REDUCE_MUL:
     case KOP_REDUCE_MIN:

@@ -611,7 +611,7 @@ static void vector_helper(Helpers *h, const char *family, const char *name, KTyp
 }
 
 const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
-    bool counted = one_of(family, "extract pack");
+    bool counted = one_of(family, "extract pack saturate");
     const char *name = arena_printf(h->arena, "%s_%s", family, name_of(h->arena, t));
     if (counted)
         name = arena_printf(h->arena, "%s_%d", name, (int)from);
@@ -620,7 +620,7 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
     if (!c_first_time(h, name))
         return name;
     if (one_of(family, "nearest saturate"))
-        c_rounding_helper(h, family, name, t);
+        c_rounding_helper(h, family, name, t, (int)from);
     else if (c_is_bytes(h, t))
         c_bytes_helper(h, family, name);
     else if (one_of(family, "dot dot_s8"))

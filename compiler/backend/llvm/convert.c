@@ -164,12 +164,41 @@ static LLVMValueRef saturate(const Unit *u, DType to, LLVMValueRef x) {
     return LLVMBuildTrunc(b, x, type_int(u, 8, type_lanes(t)), "");
 }
 
+/* x86: words become halves, these bytes, both with saturation, two vectors at a time and within 128 bits; then the fours of
+ * each argument are brought together. */
+static LLVMValueRef saturate_x86(const Unit *u, DType to, int n, int lanes, LLVMValueRef *x) {
+    static const char *const halves[] = {[1] = "llvm.x86.sse2.packssdw.128", [2] = "llvm.x86.avx2.packssdw", [4] = "llvm.x86.avx512.packssdw.512"};
+    static const char *const bytes[][5] = {{[1] = "llvm.x86.sse2.packuswb.128", [2] = "llvm.x86.avx2.packuswb", [4] = "llvm.x86.avx512.packuswb.512"},
+                                           {[1] = "llvm.x86.sse2.packsswb.128", [2] = "llvm.x86.avx2.packsswb", [4] = "llvm.x86.avx512.packsswb.512"}};
+    int parts = lanes / 4;
+    LLVMValueRef pair[2], mask[16];
+    pair[0] = build_intrinsic(u, halves[parts], 0, NULL, 2, x);
+    pair[1] = n == 4 ? build_intrinsic(u, halves[parts], 0, NULL, 2, x + 2) : pair[0];
+    LLVMValueRef z = build_intrinsic(u, bytes[to == DT_I8][parts], 0, NULL, 2, pair);
+    z = LLVMBuildBitCast(u->builder, z, type_int(u, 32, lanes), "");
+    for (int k = 0; k < n * parts; k++)
+        mask[k] = splat_int(type_int(u, 32, 1), (uint64_t)(k % parts * 4 + k / parts));
+    z = LLVMBuildShuffleVector(u->builder, z, z, LLVMConstVector(mask, (unsigned)(n * parts)), "");
+    return LLVMBuildBitCast(u->builder, z, type_int(u, 8, n * lanes), "");
+}
+
+LLVMValueRef build_saturate(const Unit *u, const KInstr *i, LLVMValueRef *x) {
+    int lanes = i->arg[0]->type.lanes, n = i->nargs;
+    DType to = i->result[0]->type.dtype;
+    if (n > 1 && !strncmp(u->target->triple, "x86_64", 6) && (lanes == 4 || ((lanes == 8 || lanes == 16) && 32 * lanes <= u->target->vector_bits)))
+        return saturate_x86(u, to, n, lanes, x);
+    for (int k = 0; k < n; k++)
+        x[k] = saturate(u, to, x[k]);
+    for (; n > 1; n /= 2, lanes *= 2)
+        for (int k = 0; k < n / 2; k++)
+            x[k] = build_join(u, x[2 * k], x[2 * k + 1]);
+    return x[0];
+}
+
 LLVMValueRef build_convert(const Unit *u, const KInstr *i, LLVMValueRef x) {
     KType from = i->arg[0]->type, to = i->result[0]->type;
     if (i->op == KOP_NEAREST)
         return nearest(u, x);
-    if (i->op == KOP_SATURATE)
-        return saturate(u, to.dtype, x);
     if (i->op == KOP_CAST || from.dtype == DT_BOOL || to.dtype == DT_BOOL)
         return cast(u, from.dtype, to.dtype, x);
     return LLVMBuildBitCast(u->builder, x, type_of(u, to), "");

@@ -229,9 +229,9 @@ static LLVMValueRef expression(Body *b, const KInstr *i) {
     case KOP_AFFINE: return affine(b, i->mem.at);
     case KOP_LOAD: return load(b, i);
     case KOP_CALL: return call(b, i, x);
+    case KOP_SATURATE: return build_saturate(u, i, x);
     case KOP_CAST:
     case KOP_NEAREST:
-    case KOP_SATURATE:
     case KOP_BITCAST: return build_convert(u, i, x[0]);
     case KOP_RAMP:
     case KOP_SPLAT:

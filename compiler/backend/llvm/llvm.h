@@ -64,6 +64,8 @@ LLVMValueRef build_select(const Unit *u, LLVMValueRef c, LLVMValueRef x, LLVMVal
 LLVMValueRef build_arithmetic(Unit *u, const KInstr *i, LLVMValueRef *x);
 LLVMValueRef build_binary(const Unit *u, KOp op, DType t, LLVMValueRef x, LLVMValueRef y);
 LLVMValueRef build_convert(const Unit *u, const KInstr *i, LLVMValueRef x);
+LLVMValueRef build_saturate(const Unit *u, const KInstr *i, LLVMValueRef *x);
+LLVMValueRef build_join(const Unit *u, LLVMValueRef x, LLVMValueRef y); /* the lanes of two vectors */
 LLVMValueRef build_shape(const Unit *u, const KInstr *i, LLVMValueRef *x);
 LLVMValueRef build_splat(const Unit *u, LLVMValueRef x, int lanes);
 

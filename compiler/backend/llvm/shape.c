@@ -20,6 +20,8 @@ LLVMValueRef build_splat(const Unit *u, LLVMValueRef x, int lanes) {
     return shuffle(u, one, none, 0, lanes, 0);
 }
 
+LLVMValueRef build_join(const Unit *u, LLVMValueRef x, LLVMValueRef y) { return shuffle(u, x, y, 0, 2 * type_lanes(LLVMTypeOf(x)), 1); }
+
 static LLVMValueRef take(const Unit *u, LLVMValueRef x, int first, int n) {
     if (n == 1)
         return LLVMBuildExtractElement(u->builder, x, lane_number(u, first), "");
