@@ -35,7 +35,7 @@ struct Import {
     const ImportOptions *options;
     struct ModelFiles *files;
     WireTensors tensors;
-    StrMap functions;  /* function_key -> Onnx__FunctionProto */
+    StrMap functions;  /* domain, name and overload -> Onnx__FunctionProto */
     StrMap dims_noted; /* symbolic dimensions already reported */
     bool *dim_used;    /* per option */
     VEC(Versioned) nodes;

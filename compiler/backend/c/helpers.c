@@ -499,7 +499,7 @@ static void vector_cast(Helpers *h, const char *name, KType t, DType from) {
         sb_printf(&h->text, "    return __builtin_convertvector(x != 0, %s);\n}\n", v);
 }
 
-/* x and y by the operation of reduce_which: vectors, or scalars where lanes is 1. */
+/* x and y as "reduce_<which>" joins them: vectors, or scalars where lanes is 1. */
 static const char *reduced_pair(Helpers *h, const char *which, KType t, const char *x, const char *y) {
     Arena *a = h->arena;
     bool narrow = t.lanes == 1 && dtype_bits(t.dtype) < 32;
