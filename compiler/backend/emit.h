@@ -32,12 +32,12 @@ typedef struct EmitOptions {
  *     #define NET_ARENA_SIZE 23040
  *     #define NET_ARENA_ALIGN 64
  *     enum { NET_E… }                            error codes
- *     int net_run(const float input_1[490], …, float Identity[12], …[, const void *weights], void *arena
+ *     int net_run(const float input_1[1*49*10*1], …, float Identity[1*12], …[, const void *weights], void *arena
  *                 [, mlcc_parallel_for *parallel_for, void *pool]);
  *     extern const struct mlcc_model net_model;  the descriptor, runtime/descriptor.h
  *
- * With --weights=bin the weights pointer stands before arena, with --threads the last two after it; with --static-arena there is no arena parameter; where
- * the arena size is 0 the parameter stays and may be NULL. */
+ * With --weights=bin the weights pointer stands before arena, with --threads the last two after it; with
+ * --static-arena there is no arena parameter; where the arena size is 0 the parameter stays and may be NULL. */
 
 /* Writing to a stream cannot fail here: whoever opened it asks it in the end, and knows its name (outputs_commit). */
 

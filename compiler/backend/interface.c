@@ -187,7 +187,8 @@ void emit_header(const KModule *m, const EmitOptions *o, FILE *h) {
     print_interface_comment(h, a, m);
     if (threads)
         fprintf(h, " * parallel_for gets work in %d parts; NULL: the calling thread does all. The results are the same.\n", o->threads);
-    fprintf(h, " * Writes nothing but the outputs%s. */\n%s;\n\n", o->static_arena ? " and its own arena: one call at a time" : " and the arena",
+    fprintf(h, " * Writes nothing but the outputs%s. */\n%s;\n\n",
+            o->static_arena ? " and its own arena: one call at a time" : " and the arena",
             interface_prototype(a, m, o));
     fprintf(h, "%s%sextern const struct mlcc_model %s_model;\n\n#ifdef __cplusplus\n}\n#endif\n\n#endif\n", threads ? "" : descriptor,
             threads ? "" : "\n", o->prefix);

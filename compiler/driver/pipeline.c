@@ -24,7 +24,8 @@ bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *mode
     return c->model != NULL;
 }
 
-bool pipeline_import_bytes(Compilation *c, Diag *d, const Options *o, const char *path, const void *bytes, size_t size, const Target *target) {
+bool pipeline_import_bytes(Compilation *c, Diag *d, const Options *o, const char *path, const void *bytes, size_t size,
+                           const Target *target) {
     ImportOptions import = {o->n_dims, o->dims};
     if (!start(c, d, o, target))
         return false;

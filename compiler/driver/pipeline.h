@@ -25,7 +25,8 @@ typedef struct Compilation {
 /* Reads the model; runs all passes; both. False after a diagnostic. pipeline_close in either case. */
 bool pipeline_import(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target);
 /* The same of a file's content; path names it. */
-bool pipeline_import_bytes(Compilation *c, Diag *d, const Options *o, const char *path, const void *bytes, size_t size, const Target *target);
+bool pipeline_import_bytes(Compilation *c, Diag *d, const Options *o, const char *path, const void *bytes, size_t size,
+                           const Target *target);
 bool pipeline_optimize(Compilation *c, const Options *o);
 bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target);
 /* A module scheduled for a target: fresh kernels at each call. NULL after a diagnostic, with --verify-ir only. */

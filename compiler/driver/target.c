@@ -55,7 +55,15 @@ static const struct Dot {
     const char *name;
     unsigned dot;
 } dots[] = {
-    {"none", 0}, {"u8s8", DOT_U8S8}, {"s8s8", DOT_S8S8}, {"u8s8+s8s8", DOT_U8S8 | DOT_S8S8}, {"halves", DOT_HALVES}, {"halves+along", DOT_HALVES | DOT_ALONG}, {"s8s8+pairs", DOT_S8S8 | DOT_PAIRS}, {"narrow", DOT_NARROW}, {"rows", DOT_ROWS},
+    {"none", 0},
+    {"u8s8", DOT_U8S8},
+    {"s8s8", DOT_S8S8},
+    {"u8s8+s8s8", DOT_U8S8 | DOT_S8S8},
+    {"halves", DOT_HALVES},
+    {"halves+along", DOT_HALVES | DOT_ALONG},
+    {"s8s8+pairs", DOT_S8S8 | DOT_PAIRS},
+    {"narrow", DOT_NARROW},
+    {"rows", DOT_ROWS},
 };
 
 static const Target *load_named(Arena *a, Diag *d, const char *name, int depth);
@@ -117,7 +125,8 @@ static bool set_dot(Diag *d, const cJSON *item, unsigned *out) {
             return true;
         }
     }
-    return bad(d, "dot", "must be one of \"none\", \"u8s8\", \"s8s8\", \"u8s8+s8s8\", \"s8s8+pairs\", \"halves\", \"halves+along\", \"narrow\", \"rows\"");
+    return bad(d, "dot", "must be one of \"none\", \"u8s8\", \"s8s8\", \"u8s8+s8s8\", \"s8s8+pairs\", \"halves\", "
+                         "\"halves+along\", \"narrow\", \"rows\"");
 }
 
 static bool set(Arena *a, Diag *d, Target *t, const struct Key *key, const cJSON *item) {

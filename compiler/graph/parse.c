@@ -84,7 +84,8 @@ static bool parse_type(Parse *p, Written *w) {
 static bool parse_storage(Parse *p, Written *w) {
     Scan *s = &p->scan;
     if (scan_accept(s, "buffer")) {
-        if (!scan_int(s, &w->buffer_size) || (scan_accept(s, "window") && !scan_int(s, &w->window)) || (scan_accept(s, "+") && !scan_int(s, &w->offset)))
+        if (!scan_int(s, &w->buffer_size) || (scan_accept(s, "window") && !scan_int(s, &w->window)) ||
+            (scan_accept(s, "+") && !scan_int(s, &w->offset)))
             return false;
     } else if (scan_accept(s, "in")) {
         if (!parse_name(p, &w->root) || !scan_expect(s, "+") || !scan_int(s, &w->offset))

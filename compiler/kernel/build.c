@@ -272,7 +272,8 @@ KValue *kb_fma(KBuilder *b, KValue *x, KValue *y, KValue *z) {
 }
 
 KValue *kb_dot(KBuilder *b, KOp op, KValue *x, KValue *y, KValue *z) {
-    assert((op == KOP_DOT || op == KOP_DOT_S8 || op == KOP_DOT_LONG || op == KOP_DOT_SUM || op == KOP_MATMUL_2X2) && z->type.dtype == DT_I32);
+    assert((op == KOP_DOT || op == KOP_DOT_S8 || op == KOP_DOT_LONG || op == KOP_DOT_SUM || op == KOP_MATMUL_2X2) &&
+           z->type.dtype == DT_I32);
     return insert1(b, op, 3, (KValue *[]){x, y, z}, z->type);
 }
 

@@ -281,9 +281,16 @@ bool kernel_fits_half(const KValue *v); /* all lanes of an integer vector are in
 /* --- functions (math.c): built on demand as kernel IR, so that every backend and lane count computes the same --- */
 
 typedef enum KMath {
-    KMATH_EXP, KMATH_EXP_LE0, /* for arguments <= 0, cheaper */ KMATH_LOG, KMATH_TANH, KMATH_ERF, KMATH_SIGMOID, KMATH_SILU, /* x * sigmoid(x) */ KMATH_GELU, /* x (1 + erf(x / sqrt 2)) / 2 */ KMATH_SIN, KMATH_COS, KMATH_TAN, KMATH_ASIN,
-    KMATH_ACOS, KMATH_ATAN, KMATH_SINH, KMATH_COSH, KMATH_ASINH, KMATH_ACOSH, KMATH_ATANH, KMATH_EXPM1, KMATH_LOG1P,
-    KMATH_POW, KMATH_FLOOR, KMATH_CEIL, KMATH_TRUNC, KMATH_ROUND, /* half to even */ KMATH_FMOD, KMATH_COUNT
+    KMATH_EXP,
+    KMATH_EXP_LE0, /* for arguments <= 0, cheaper */
+    KMATH_LOG, KMATH_TANH, KMATH_ERF, KMATH_SIGMOID,
+    KMATH_SILU, /* x * sigmoid(x) */
+    KMATH_GELU, /* x (1 + erf(x / sqrt 2)) / 2 */
+    KMATH_SIN, KMATH_COS, KMATH_TAN, KMATH_ASIN, KMATH_ACOS, KMATH_ATAN, KMATH_SINH, KMATH_COSH, KMATH_ASINH, KMATH_ACOSH,
+    KMATH_ATANH, KMATH_EXPM1, KMATH_LOG1P, KMATH_POW, KMATH_FLOOR, KMATH_CEIL, KMATH_TRUNC,
+    KMATH_ROUND, /* half to even */
+    KMATH_FMOD,
+    KMATH_COUNT
 } KMath;
 /* f of F32 or F64 values of any lane count: a CALL of a function that the module then holds. POW and FMOD take y. */
 KValue *kb_math(KBuilder *b, KMath f, KValue *x, KValue *y);

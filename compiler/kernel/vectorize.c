@@ -354,7 +354,8 @@ static KValue *neutral(KBuilder *b, KOp op, KValue *init, int lanes) {
 }
 
 static KValue *combined(KBuilder *b, KOp op, KValue **chain, int chains, KValue *init) {
-    static const KOp reduce[] = {[KOP_ADD] = KOP_REDUCE_ADD, [KOP_MUL] = KOP_REDUCE_MUL, [KOP_MIN] = KOP_REDUCE_MIN, [KOP_MAX] = KOP_REDUCE_MAX};
+    static const KOp reduce[] = {
+        [KOP_ADD] = KOP_REDUCE_ADD, [KOP_MUL] = KOP_REDUCE_MUL, [KOP_MIN] = KOP_REDUCE_MIN, [KOP_MAX] = KOP_REDUCE_MAX};
     for (; chains > 1; chains = (chains + 1) / 2)
         for (int c = 0; c < chains / 2; c++)
             chain[c] = kb_binary(b, op, chain[c], chain[chains - 1 - c]);
@@ -393,7 +394,8 @@ bool schedule_vectorize_reduction(KKernel *k, KInstr *loop, int lanes, int chain
         for (int c = 0; c < chains; c++)
             value[r * chains + c] = neutral(&b, op[r], loop->arg[2 + r], lanes);
     }
-    KInstr *wide = kb_for(&b, KLOOP_REDUCE, kb_iv(loop)->name, kb_int(&b, DT_INDEX, lo), kb_int(&b, DT_INDEX, end), block, n * chains, value);
+    KInstr *wide = kb_for(&b, KLOOP_REDUCE, kb_iv(loop)->name, kb_int(&b, DT_INDEX, lo), kb_int(&b, DT_INDEX, end),
+                          block, n * chains, value);
     for (int c = 0; c < chains; c++) {
         KIndex first = kx_add_const(a, kx_var(a, kb_iv(wide)), (int64_t)c * lanes);
         Lanes *l = lanes_new(k, b, v, loop, first, lanes);

@@ -32,17 +32,20 @@ static bool check_attention(const Node *n, QAttention *a) {
     if (x->rank != 3 || w->rank != 2 || b->rank != 1 || w->dim[0] != x->dim[2] || b->dim[0] != w->dim[1] || b->dtype != DT_F32)
         return infer_error(n, "input, weights and bias do not fit together");
     if (a->heads < 1 || a->heads > INT32_MAX || w->dim[1] % (3 * a->heads))
-        return infer_error(n, "attribute \"num_heads\": %lld does not divide a third of %lld columns", (long long)a->heads, (long long)w->dim[1]);
+        return infer_error(n, "attribute \"num_heads\": %lld does not divide a third of %lld columns",
+                           (long long)a->heads, (long long)w->dim[1]);
     a->batch = x->dim[0];
     a->places = x->dim[1];
     a->size = w->dim[1] / 3 / a->heads;
-    if (past && (past->rank != 5 || past->dtype != DT_F32 || past->dim[0] != 2 || past->dim[1] != a->batch || past->dim[2] != a->heads || past->dim[4] != a->size))
+    if (past && (past->rank != 5 || past->dtype != DT_F32 || past->dim[0] != 2 || past->dim[1] != a->batch ||
+                 past->dim[2] != a->heads || past->dim[4] != a->size))
         return infer_error(n, "the past does not fit the input");
     a->past = past ? past->dim[3] : 0;
     if (attr_int(n, "do_rotary", 0) || attr_int(n, "past_present_share_buffer", 0))
         return infer_error(n, "attributes \"do_rotary\" and \"past_present_share_buffer\" are not supported");
     int64_t all = a->past + a->places;
-    bool lengths = mask && mask->rank == 1 && mask->dim[0] == a->batch, flags = mask && mask->rank == 2 && mask->dim[0] == a->batch && mask->dim[1] == all;
+    bool lengths = mask && mask->rank == 1 && mask->dim[0] == a->batch,
+         flags = mask && mask->rank == 2 && mask->dim[0] == a->batch && mask->dim[1] == all;
     bool pairs = mask && mask->rank == 3 && mask->dim[0] == a->batch && mask->dim[1] == a->places && mask->dim[2] == all;
     if (mask && (mask->dtype != DT_I32 || (!lengths && !flags && !pairs)))
         return infer_error(n, "the mask must be int32: lengths, or 0 and 1 for each key, or for each query and key");
@@ -129,7 +132,8 @@ static bool check_recurrent(const Node *n, int i) {
     const Value *w = n->in[i], *scale = n->in[PLAIN_INPUTS + 2 * (i - 1)], *zero = n->in[PLAIN_INPUTS + 2 * (i - 1) + 1];
     if (!quant_infer_bytes(n, i) || w->rank != 3)
         return w->rank == 3 ? false : infer_error(n, "input %d must have rank 3", i);
-    bool one = value_count(scale) == w->dim[0] && scale->rank <= 1, each = scale->rank == 2 && scale->dim[0] == w->dim[0] && scale->dim[1] == w->dim[2];
+    bool one = value_count(scale) == w->dim[0] && scale->rank <= 1,
+         each = scale->rank == 2 && scale->dim[0] == w->dim[0] && scale->dim[1] == w->dim[2];
     if (scale->dtype != DT_F32 || zero->dtype != w->dtype || (!one && !each) || !value_same_shape(scale, zero))
         return infer_error(n, "scale and zero point of input %d must have one element for each direction, or for each row of a gate", i);
     return true;

@@ -227,7 +227,8 @@ static void lower_parts(Lower *l, Work *k) {
     }
     const Inputs *in = k->t->in;
     bool quantised = in->zero >= 0;
-    KValue *sum = quant_has(n, in->bias) ? lower_load(l, n, in->bias, idx + 1) : kb_int(b, quantised ? DT_I32 : lower_compute_type(y->dtype), 0);
+    KValue *sum = quant_has(n, in->bias) ? lower_load(l, n, in->bias, idx + 1)
+                                         : kb_int(b, quantised ? DT_I32 : lower_compute_type(y->dtype), 0);
     if (quantised) {
         k->zero = quant_param(l, n, in->zero, NULL, DT_I32);
         k->weight_zero = quant_param(l, n, in->weight_zero, idx[1], DT_I32);

@@ -188,7 +188,8 @@ LoopNest lower_loops(Lower *l, int rank, const int64_t *dim, const Value *v) {
             continue;
         }
         KInstr *loop = d == 2 && l->state->strips
-                           ? kb_for(&l->b, KLOOP_PARALLEL, names[d], kx_value(&l->b, l->state->from), kx_value(&l->b, l->state->to), 1, 0, NULL)
+                           ? kb_for(&l->b, KLOOP_PARALLEL, names[d], kx_value(&l->b, l->state->from),
+                                    kx_value(&l->b, l->state->to), 1, 0, NULL)
                            : lower_for(l, KLOOP_PARALLEL, names[d], 0, dim[d], 0, NULL);
         nest.loop[nest.n++] = loop;
         nest.idx[d] = lower_iv(l, loop);

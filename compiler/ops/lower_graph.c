@@ -317,7 +317,8 @@ static void call_strips(Assembly *as, const Strips *s, const KCall *whole) {
             c.index[n++] = step->in_base;
         if (step->member < s->n - 1)
             c.index[n++] = step->out_base;
-        c.macs = (int64_t)((double)c.macs * (double)step->hi / (double)v->dim[2]) - (int64_t)((double)c.macs * (double)step->lo / (double)v->dim[2]);
+        c.macs = (int64_t)((double)c.macs * (double)step->hi / (double)v->dim[2]) -
+                 (int64_t)((double)c.macs * (double)step->lo / (double)v->dim[2]);
         VEC_PUSH(as->arena, &as->module->calls, c);
     }
 }

@@ -150,7 +150,8 @@ INFER(infer_matmul_blocks) {
     for (int i = 2; i < 4; i++)
         if (quant_has(n, i) && (n->in[i]->rank != 2 || n->in[i]->dim[0] != rows[i] || n->in[i]->dim[1] != b.n))
             return infer_error(n, "input %d does not fit %lld columns of %lld elements", i, (long long)b.n, (long long)b.k);
-    if ((b.bits < 8 && n->in[1]->dtype != DT_U8) || (quant_has(n, 3) && !numbers && n->in[3]->dtype != n->in[1]->dtype) || !infer_float(n, 2))
+    if ((b.bits < 8 && n->in[1]->dtype != DT_U8) ||
+        (quant_has(n, 3) && !numbers && n->in[3]->dtype != n->in[1]->dtype) || !infer_float(n, 2))
         return infer_error(n, "the weights are not packed");
     for (int i = 4; i < 6; i++)
         if (quant_has(n, i) && (n->in[i]->rank != 1 || (i == 4 ? n->in[i]->dtype != DT_I32 : !infer_float(n, i))))
@@ -327,9 +328,11 @@ INFER(infer_unpacked) {
     if (!quant_infer_element(n, 0) || !infer_present(n, 1))
         return false;
     memcpy(dim, x->dim, (size_t)x->rank * sizeof *dim);
-    bool fits = block > 0 && s->dtype == DT_F32 && s->rank == x->rank && (!quant_has(n, 2) || (n->in[2]->dtype == x->dtype && value_same_shape(n->in[2], s)));
+    bool fits = block > 0 && s->dtype == DT_F32 && s->rank == x->rank &&
+                (!quant_has(n, 2) || (n->in[2]->dtype == x->dtype && value_same_shape(n->in[2], s)));
     if (p.axis >= 0)
-        fits = fits && (p.bits == 2 || p.bits == 4) && p.axis < x->rank && x->dtype == DT_U8 && p.size > 0 && (p.size - 1) / each + 1 == x->dim[p.axis];
+        fits = fits && (p.bits == 2 || p.bits == 4) && p.axis < x->rank && x->dtype == DT_U8 && p.size > 0 &&
+               (p.size - 1) / each + 1 == x->dim[p.axis];
     if (fits && p.axis >= 0)
         dim[p.axis] = p.size;
     for (int d = 0; fits && d < x->rank; d++)

@@ -105,7 +105,8 @@ static int32_t sum_of_class(const Window *w, const Classes *c, int64_t class, co
  * have room for one that is larger. */
 static bool plan_classes(const Node *n, const Inputs *in, const Window *w, bool roomy, Classes *c, int64_t *count, int64_t *taps) {
     const Value *k = n->in[in->weight];
-    if (!value_is_const(k) || !quant_has(n, in->zero) || !value_is_const(n->in[in->zero]) || value_count(n->in[in->zero]) != 1 || !quant_is_zero(n, in->weight_zero) ||
+    if (!value_is_const(k) || !quant_has(n, in->zero) || !value_is_const(n->in[in->zero]) ||
+        value_count(n->in[in->zero]) != 1 || !quant_is_zero(n, in->weight_zero) ||
         (quant_has(n, in->bias) && !value_is_const(n->in[in->bias])))
         return false;
     *count = *taps = 1;
@@ -116,7 +117,8 @@ static bool plan_classes(const Node *n, const Inputs *in, const Window *w, bool 
             return false;
         *count *= c[d].count;
     }
-    return *count * (int64_t)sizeof(int32_t) <= *taps * k->dim[1] * (roomy ? 8 : 1) && (double)*count * (double)*taps * (double)k->dim[0] < (double)MOST_WORK;
+    return *count * (int64_t)sizeof(int32_t) <= *taps * k->dim[1] * (roomy ? 8 : 1) &&
+           (double)*count * (double)*taps * (double)k->dim[0] < (double)MOST_WORK;
 }
 
 /* bias - zero point * sum of the weights inside, by class and channel. */
@@ -188,8 +190,9 @@ static double macs(const Node *n, const Value *k) {
 static bool infer_operands(const Node *n, const Inputs *in, Window *w) {
     int64_t group;
     const Value *k = n->in[in->weight];
-    return (in->bias < 0 ? quant_infer_bytes(n, 0) : quant_infer_element(n, 0)) && quant_infer_bytes(n, in->weight) && window_conv(n, k, w, &group) &&
-           quant_infer_param(n, in->zero, n->in[0]->dtype, 0) && quant_infer_param(n, in->weight_zero, k->dtype, k->dim[0]);
+    return (in->bias < 0 ? quant_infer_bytes(n, 0) : quant_infer_element(n, 0)) && quant_infer_bytes(n, in->weight) &&
+           window_conv(n, k, w, &group) && quant_infer_param(n, in->zero, n->in[0]->dtype, 0) &&
+           quant_infer_param(n, in->weight_zero, k->dtype, k->dim[0]);
 }
 
 INFER(infer_conv_integer) {

@@ -8,7 +8,8 @@
 
 /* Inputs x, x + 1 and x + 2 are elements, their scale and zero point. */
 static bool infer_quantised(const Node *n, int x) {
-    return infer_present(n, x) && infer_present(n, x + 1) && quant_infer_element(n, x) && quant_infer_param(n, x + 1, DT_NONE, 0) && quant_infer_param(n, x + 2, n->in[x]->dtype, 0);
+    return infer_present(n, x) && infer_present(n, x + 1) && quant_infer_element(n, x) &&
+           quant_infer_param(n, x + 1, DT_NONE, 0) && quant_infer_param(n, x + 2, n->in[x]->dtype, 0);
 }
 
 /* Scale and zero point of the output in inputs s and s + 1, which give its type (the first input's where absent). */

@@ -66,7 +66,8 @@ static bool infer_param(const Node *n, int i, int operand, bool right, bool tran
     if (v->rank <= 1 || value_count(v) == 1)
         return quant_infer_param(n, i, t, channels);
     if (t == DT_NONE ? !infer_float(n, i) : v->dtype != t)
-        return t == DT_NONE ? false : infer_error(n, "input %d has element type %s where %s is needed", i, dtype_name(v->dtype), dtype_name(t));
+        return t != DT_NONE && infer_error(n, "input %d has element type %s where %s is needed", i, dtype_name(v->dtype),
+                                           dtype_name(t));
     bool fits = v->rank == x->rank;
     for (int d = 0; fits && d < v->rank; d++)
         fits = v->dim[d] == 1 || (v->dim[d] == x->dim[d] && d != x->rank - (rows ? 1 : 2));
@@ -122,7 +123,8 @@ static KValue *multiply(Lower *l, const Node *n, const Inputs *in, const KIndex 
     operand_index(l, x, &p, in->transposed ? k : p.row, in->transposed ? p.row : k, at);
     operand_index(l, y, &p, in->right_transposed ? p.column : k, in->right_transposed ? k : p.column, to);
     KValue *element = lower_load(l, n, 0, at);
-    KValue *left = quant_centred(l, shift ? quant_shifted(l, element) : element, zero), *right = quant_centred(l, lower_load(l, n, in->right, to), right_zero);
+    KValue *left = quant_centred(l, shift ? quant_shifted(l, element) : element, zero),
+           *right = quant_centred(l, lower_load(l, n, in->right, to), right_zero);
     KValue *next = kb_fma(&l->b, left, right, kb_carried(loop, 0));
     kb_end_for(&l->b, loop, &next);
     return kb_result(loop, 0);
@@ -169,7 +171,8 @@ MACS(macs_qmatmul) { return macs(n, false); }
 /* Scales of left, right and output together. */
 static KValue *ratio(Lower *l, const Node *n, const OutputPlace *p, int scale, int right_scale, int out_scale) {
     KBuilder *b = &l->b;
-    bool by_column = value_count(n->in[scale]) == 1 && (out_scale < 0 || value_count(n->in[out_scale]) == 1) && n->in[right_scale]->rank < 2;
+    bool by_column = value_count(n->in[scale]) == 1 && (out_scale < 0 || value_count(n->in[out_scale]) == 1) &&
+                     n->in[right_scale]->rank < 2;
     if (by_column)
         return quant_ratio(l, n, scale, right_scale, out_scale, p->column);
     KValue *r = kb_binary(b, KOP_MUL, param_at(l, n, scale, false, p, DT_F32), param_at(l, n, right_scale, true, p, DT_F32));
@@ -229,7 +232,9 @@ ELEMENT(element_qgemm) {
     if (fixed)
         return fixed;
     sum = kb_cast(b, sum, DT_F32);
-    KValue *y = kb_binary(b, KOP_MUL, sum, kb_binary(b, KOP_MUL, ratio(l, n, &p, 1, 4, quantised ? 7 : -1), kb_float(b, DT_F32, (double)alpha)));
+    KValue *y =
+        kb_binary(b, KOP_MUL, sum,
+                  kb_binary(b, KOP_MUL, ratio(l, n, &p, 1, 4, quantised ? 7 : -1), kb_float(b, DT_F32, (double)alpha)));
     return quantised ? quant_round(l, y, quant_param(l, n, 8, NULL, DT_I32), n->out[0]->dtype) : y;
 }
 

@@ -5,8 +5,9 @@
 
 #include "ops/lower.h"
 
-/* Input i of an 8-bit type, or of 16 bits, as activations may be beyond what ONNX has; a scale or zero point (of type `t`, or DT_NONE for a floating-point scale) with one element,
- * or `channels` of them in one axis (0: one element only). An absent input passes. */
+/* Input i of an 8-bit type, or of 16 bits, as activations may be beyond what ONNX has; a scale or zero point (of type `t`,
+ * or DT_NONE for a floating-point scale) with one element, or `channels` of them in one axis (0: one element only). An
+ * absent input passes. */
 bool quant_infer_bytes(const Node *n, int i);
 bool quant_infer_element(const Node *n, int i);
 bool quant_infer_param(const Node *n, int i, DType t, int64_t channels);

@@ -19,7 +19,8 @@ static bool infer_scale(const Node *n) {
     if (block < 0)
         return infer_error(n, "attribute \"block_size\" is %lld", (long long)block);
     if (block == 0)
-        return (s->rank == 1 && s->dim[0] == x->dim[axis]) || infer_error(n, "the scale must have one element, or one for each of axis %d", axis);
+        return (s->rank == 1 && s->dim[0] == x->dim[axis]) ||
+               infer_error(n, "the scale must have one element, or one for each of axis %d", axis);
     if (s->rank != x->rank)
         return infer_error(n, "scale and input differ in rank");
     for (int d = 0; d < x->rank; d++)
@@ -88,7 +89,8 @@ ELEMENT(element_quantize) {
         return quant_round(l, x, zero, to);
     KValue *y = kb_binary(b, KOP_ADD, kb_math(b, KMATH_ROUND, x, NULL), kb_cast(b, zero, t));
     if (dtype_width(to) < 8) {
-        y = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, y, kb_float(b, t, (double)quant_most(to))), kb_float(b, t, (double)quant_least(to)));
+        y = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, y, kb_float(b, t, (double)quant_most(to))),
+                      kb_float(b, t, (double)quant_least(to)));
         to = dtype_stored(to);
     }
     return kb_cast(b, y, to); /* saturates */

@@ -56,10 +56,12 @@ INFER(infer_matmul_words) {
     int64_t dim[GRAPH_MAX_RANK];
     if (!quant_infer_bytes(n, X) || !quant_infer_bytes(n, RIGHT) || !quant_infer_bytes(n, RIGHT_ZERO))
         return false;
-    if (x->rank < 2 || p->rank < 3 || p->dtype != DT_I8 || p->dim[p->rank - 1] != WORD || x->dim[x->rank - 1] != p->dim[p->rank - 3] * WORD ||
-        n->in[ZERO]->dtype != x->dtype || !value_is_number(n->in[ZERO]) || !value_is_number(n->in[RIGHT_ZERO]))
+    if (x->rank < 2 || p->rank < 3 || p->dtype != DT_I8 || p->dim[p->rank - 1] != WORD ||
+        x->dim[x->rank - 1] != p->dim[p->rank - 3] * WORD || n->in[ZERO]->dtype != x->dtype ||
+        !value_is_number(n->in[ZERO]) || !value_is_number(n->in[RIGHT_ZERO]))
         return infer_error(n, "the matrices do not fit");
-    if (!infer_sums(n, COLUMN_SUMS, p->rank - 3, p->dim, p->dim[p->rank - 2]) || !infer_sums(n, ROW_SUMS, x->rank - 2, x->dim, x->dim[x->rank - 2]))
+    if (!infer_sums(n, COLUMN_SUMS, p->rank - 3, p->dim, p->dim[p->rank - 2]) ||
+        !infer_sums(n, ROW_SUMS, x->rank - 2, x->dim, x->dim[x->rank - 2]))
         return false;
     if (!quant_has(n, ROW_SUMS) && const_int(n->in[RIGHT_ZERO], 0) != offset_of(n))
         return infer_error(n, "the sums of rows are missing");
@@ -96,7 +98,8 @@ ELEMENT(element_matmul_words) {
     KIndex row = idx[rank - 2], column = idx[rank - 1], at[GRAPH_MAX_RANK], to[GRAPH_MAX_RANK];
     int64_t shift = quant_shift(l, x->dtype), offset = offset_of(n), depth = x->dim[x->rank - 1];
     int64_t zero = const_int(n->in[ZERO], 0) + shift, right_zero = const_int(n->in[RIGHT_ZERO], 0) - offset;
-    uint64_t start = (uint64_t)depth * ((uint64_t)zero * (uint64_t)right_zero + (uint64_t)zero * (uint64_t)offset - (uint64_t)right_zero * (uint64_t)shift);
+    uint64_t start = (uint64_t)depth * ((uint64_t)zero * (uint64_t)right_zero + (uint64_t)zero * (uint64_t)offset -
+                                        (uint64_t)right_zero * (uint64_t)shift);
     KValue *sum = kb_int(b, DT_I32, (int32_t)(uint32_t)start);
     sum = less_sums(l, n, COLUMN_SUMS, idx, column, zero, sum);
     sum = less_sums(l, n, ROW_SUMS, idx, row, right_zero, sum);
@@ -112,7 +115,8 @@ ELEMENT(element_matmul_words) {
     to[p->rank - 2] = column;
     to[p->rank - 1] = k;
     KValue *element = lower_load(l, n, X, at);
-    KValue *left = kb_cast(b, shift ? quant_shifted(l, element) : element, DT_I32), *right = kb_cast(b, lower_load(l, n, RIGHT, to), DT_I32);
+    KValue *left = kb_cast(b, shift ? quant_shifted(l, element) : element, DT_I32),
+           *right = kb_cast(b, lower_load(l, n, RIGHT, to), DT_I32);
     KValue *next = kb_fma(b, left, right, kb_carried(loop, 0));
     kb_end_for(b, loop, &next);
     next = kb_result(loop, 0);

@@ -26,7 +26,8 @@ bool window_read(const Node *n, const Value *x, const int64_t *kernel, bool ceil
     bool same = !strncmp(mode, "SAME_", 5), valid = !strcmp(mode, "VALID");
     if (strcmp(mode, "NOTSET") && strcmp(mode, "SAME_UPPER") && strcmp(mode, "SAME_LOWER") && !valid && *mode)
         return infer_error(n, "attribute \"auto_pad\" is \"%s\"", mode);
-    if (!infer_ints_attr(n, "strides", w->n, 1, LARGEST, 1, w->stride) || !infer_ints_attr(n, "dilations", w->n, 1, LARGEST, 1, w->dilation) ||
+    if (!infer_ints_attr(n, "strides", w->n, 1, LARGEST, 1, w->stride) ||
+        !infer_ints_attr(n, "dilations", w->n, 1, LARGEST, 1, w->dilation) ||
         !infer_ints_attr(n, "pads", 2 * w->n, 0, LARGEST, 0, pads))
         return false;
     for (int d = 0; d < w->n; d++) {

@@ -302,7 +302,9 @@ static void transform_back(Work *w, KIndex index) {
     for (int i = 0; i < tile; i++) {
         backward(b, w->s.w, columns + i * side, out);
         for (int j = 0; j < tile; j++)
-            kb_store(b, w->y, kx_add(a, own(w, tile * tile * w->s.outputs), kx_add_const(a, o, (i * tile + j) * w->s.outputs)), bias ? kb_binary(b, KOP_ADD, out[j], bias) : out[j]);
+            kb_store(b, w->y,
+                     kx_add(a, own(w, tile * tile * w->s.outputs), kx_add_const(a, o, (i * tile + j) * w->s.outputs)),
+                     bias ? kb_binary(b, KOP_ADD, out[j], bias) : out[j]);
     }
     kb_end_for(b, outputs, NULL);
 }

@@ -18,14 +18,17 @@ typedef struct Product {
     Value *bias;     /* NULL: none */
 } Product;
 
-static Value *one_node(const Product *p, const char *op, Value *x, Value *y) { return edit_node(p->n, op, p->n, y ? 2 : 1, (Value *[]){x, y})->out[0]; }
+static Value *one_node(const Product *p, const char *op, Value *x, Value *y) {
+    return edit_node(p->n, op, p->n, y ? 2 : 1, (Value *[]){x, y})->out[0];
+}
 
 /* The product of both scales, by channel where the weights' are. */
 static Value *scales_of(const Product *p) {
     Graph *g = p->n->graph;
     int64_t count = value_count(p->w.scale), dim[GRAPH_MAX_RANK];
     if (count == 1)
-        return graph_const_float(g, graph_fresh_name(g, "scale"), (float)(const_float(p->x.scale, 0) * const_float(p->w.scale, 0) * p->factor));
+        return graph_const_float(g, graph_fresh_name(g, "scale"),
+                                 (float)(const_float(p->x.scale, 0) * const_float(p->w.scale, 0) * p->factor));
     float *scale = ARENA_ARRAY(g->arena, float, count);
     for (int64_t i = 0; i < count; i++)
         scale[i] = (float)(const_float(p->x.scale, 0) * const_float(p->w.scale, i) * p->factor);

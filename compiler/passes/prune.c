@@ -120,7 +120,10 @@ static bool is_average(const Node *n) {
 
 static bool is_lookup(const Node *n) { return node_is(n, "mlcc", "Lookup") && value_is_const(n->in[1]); }
 
-static bool is_bound(const Node *n) { return (edit_is(n, "Max") || edit_is(n, "Min")) && n->nin == 2 && is_number(n, 1) && value_same_shape(n->in[0], n->out[0]); }
+static bool is_bound(const Node *n) {
+    return (edit_is(n, "Max") || edit_is(n, "Min")) && n->nin == 2 && is_number(n, 1) &&
+           value_same_shape(n->in[0], n->out[0]);
+}
 
 static bool keeps_channels(const Node *n) {
     const Value *x = n->in[0], *y = n->out[0];
@@ -186,7 +189,9 @@ static void product_bounds(const Pruning *p, const Node *n, const Weights *w, bo
     *hi = element_of((float)most * ratio, n, y + 1);
 }
 
-static int average_of(const Node *n, int x) { return element_of((float)(x - const_int(n->in[2], 0)) * quant_ratio_of(n, 1, -1, 3, 0), n, 4); }
+static int average_of(const Node *n, int x) {
+    return element_of((float)(x - const_int(n->in[2], 0)) * quant_ratio_of(n, 1, -1, 3, 0), n, 4);
+}
 
 /* A target may round the product before it adds. */
 static void sum_bounds(const Node *n, int x, int y, int *lo, int *hi) {
@@ -249,7 +254,8 @@ static bool *find_unread(const Pruning *p, const Weights *w) {
 static void find_bounds(Pruning *p, const Node *n) {
     const Value *y = n->out[0];
     Kind kind = kind_of(n);
-    if (kind == OTHER || !dtype_is_byte(y->dtype) || !dtype_is_byte(n->in[0]->dtype) || (kind == SUM && !dtype_is_byte(n->in[3]->dtype)) || y->dim[1] > MOST_CHANNELS || !value_count(y))
+    if (kind == OTHER || !dtype_is_byte(y->dtype) || !dtype_is_byte(n->in[0]->dtype) ||
+        (kind == SUM && !dtype_is_byte(n->in[3]->dtype)) || y->dim[1] > MOST_CHANNELS || !value_count(y))
         return;
     Channels *ch = new_channels(p, y);
     bool product = kind == DENSE || kind == DEPTHWISE, padding = product && has_padding(n);
@@ -463,7 +469,8 @@ static void shrink(Pruning *p, Node *n) {
     }
     p->by[y->id] = m->out[0];
     if (product)
-        diag_note(p->g->diag, node_place(n), "%lld of %lld channels do nothing and are removed", (long long)(ch->n - ch->kept), (long long)ch->n);
+        diag_note(p->g->diag, node_place(n), "%lld of %lld channels do nothing and are removed",
+                  (long long)(ch->n - ch->kept), (long long)ch->n);
 }
 
 static bool is_quantised(const Graph *g) {

@@ -173,7 +173,8 @@ static Value *make_average(Wanted *t, const Node *n) {
     bool local = edit_is(n, "AveragePool");
     if ((!local && !edit_is_image_mean(n)) || !quantised_tensor(n->in[0], &x))
         return NULL;
-    if (dtype_size(x.dtype) > 1 && (double)value_count(x.x) * quantised_widest(&x) > (double)INT32_MAX * (double)(x.x->dim[0] * x.x->dim[1]))
+    if (dtype_size(x.dtype) > 1 &&
+        (double)value_count(x.x) * quantised_widest(&x) > (double)INT32_MAX * (double)(x.x->dim[0] * x.x->dim[1]))
         return NULL;
     Value *in[] = {x.x, x.scale, x.zero, t->to.scale, t->to.zero};
     if (local)
@@ -190,17 +191,19 @@ static Value *make_mean(Wanted *t, const Node *n) {
     Quantised x;
     bool sum = edit_is(n, "ReduceSum");
     const Value *axes = n->nin > 1 ? n->in[1] : NULL;
-    if ((!sum && !edit_is(n, "ReduceMean")) || !quantised_tensor(n->in[0], &x) || (axes && !value_is_const(axes)) || !value_count(n->out[0]) ||
-        ((!axes || !value_count(axes)) && attr_int(n, "noop_with_empty_axes", 0)))
+    if ((!sum && !edit_is(n, "ReduceMean")) || !quantised_tensor(n->in[0], &x) || (axes && !value_is_const(axes)) ||
+        !value_count(n->out[0]) || ((!axes || !value_count(axes)) && attr_int(n, "noop_with_empty_axes", 0)))
         return NULL;
-    int64_t count = value_count(x.x) / value_count(n->out[0]), given = axes ? value_count(axes) : 0, *list = ARENA_ARRAY(n->graph->arena, int64_t, given);
+    int64_t count = value_count(x.x) / value_count(n->out[0]), given = axes ? value_count(axes) : 0,
+            *list = ARENA_ARRAY(n->graph->arena, int64_t, given);
     for (int64_t i = 0; i < given; i++)
         list[i] = const_int(axes, i);
     if (!count || (double)count * quantised_widest(&x) > (double)INT32_MAX)
         return NULL;
     float scale = (float)const_float(x.scale, 0) * (float)count;
     Value *in[] = {x.x, sum ? graph_const_float(n->graph, "scale", scale) : x.scale, x.zero, t->to.scale, t->to.zero};
-    const Attr attrs[] = {{.name = "axes", .kind = ATTR_INTS, .n = (int)given, .ints = list}, edit_int("keepdims", attr_int(n, "keepdims", 1))};
+    const Attr attrs[] = {{.name = "axes", .kind = ATTR_INTS, .n = (int)given, .ints = list},
+                          edit_int("keepdims", attr_int(n, "keepdims", 1))};
     return new_node(t, "com.microsoft", "QLinearReduceMean", n, 5, in, 2, attrs);
 }
 
@@ -415,7 +418,8 @@ static bool is_quantised(const Graph *g) {
 static bool is_between_bytes(const Node *n) {
     Quantised q;
     const Node *m = value_only_user(n->out[0]);
-    bool reads = op_is_elementwise(n) && m && (edit_is(m, "QuantizeLinear") || (op_is_elementwise(m) && value_same_shape(m->out[0], n->out[0])));
+    bool reads = op_is_elementwise(n) && m &&
+                 (edit_is(m, "QuantizeLinear") || (op_is_elementwise(m) && value_same_shape(m->out[0], n->out[0])));
     for (int i = 0; i < n->nin && reads; i++) {
         Value *v = n->in[i];
         bool number = v && v->kind == VALUE_NODE && dtype_is_float(v->dtype) && !fold_is_possible(v) && !quantised_read(v, &q);

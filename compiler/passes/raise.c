@@ -17,7 +17,8 @@ static int moved_inputs(const Node *n) {
 
 /* The operator that computes x alone feeds it to n; bytes have been brought down already. */
 static bool comes_alone(Value *x, const Node *n) {
-    return x->kind == VALUE_NODE && value_only_user(x) == n && x->dtype == DT_F32 && !fold_is_possible(x) && !edit_is(x->def, "DequantizeLinear");
+    return x->kind == VALUE_NODE && value_only_user(x) == n && x->dtype == DT_F32 && !fold_is_possible(x) &&
+           !edit_is(x->def, "DequantizeLinear");
 }
 
 typedef VEC(Node *) Nodes;

@@ -49,7 +49,8 @@ static bool has_padding(const Node *n) {
 /* Elements of the outputs are those of input 0, and what Pad puts beside them. */
 static bool moves(const Node *n) {
     static const char *const names[] = {"Transpose", "Slice", "Split", "MaxPool", "Identity", NULL};
-    return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names) || node_is(n, "mlcc", "WindowRows") || (edit_is(n, "Pad") && has_padding(n));
+    return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names) || node_is(n, "mlcc", "WindowRows") ||
+           (edit_is(n, "Pad") && has_padding(n));
 }
 
 /* Where input i's zero point is: an input's index, MOVES, or OTHER where n wants the element as it is. */

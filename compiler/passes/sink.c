@@ -11,8 +11,9 @@
 
 /* Operators with one data input, whose every element is one of the input's, or the largest of some. */
 static bool picks_elements(const Node *n) {
-    static const char *const names[] = {"Transpose", "Slice", "Split", "Gather", "DepthToSpace", "SpaceToDepth", "Identity",
-                                        "Expand", "Tile", "GatherElements", "GatherND", "ReverseSequence", "GlobalMaxPool", "ReduceMax", "ReduceMin", NULL};
+    static const char *const names[] = {"Transpose", "Slice", "Split", "Gather", "DepthToSpace", "SpaceToDepth",
+                                        "Identity", "Expand", "Tile", "GatherElements", "GatherND", "ReverseSequence",
+                                        "GlobalMaxPool", "ReduceMax", "ReduceMin", NULL};
     return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names) || quantised_picks(n);
 }
 

@@ -43,7 +43,8 @@ static bool read_rows(const Node *n, int input, Rows *r) {
 
 /* An image whose rows lie one behind the other, in a buffer of its own. */
 static bool has_rows(const Value *v, const bool *shared) {
-    if (shared[v->id] || v->kind != VALUE_NODE || v->rank < 4 || v->dim[0] != 1 || v->dim[2] < 4 || v->storage.root != v || v->storage.offset)
+    if (shared[v->id] || v->kind != VALUE_NODE || v->rank < 4 || v->dim[0] != 1 || v->dim[2] < 4 ||
+        v->storage.root != v || v->storage.offset)
         return false;
     for (int d = 1; d < v->rank; d++)
         if (v->dim[d] != 1 && v->storage.stride[d] > v->storage.stride[2])

@@ -35,8 +35,9 @@ static bool read_weights(Value *v, Weights *w, bool *failed) {
         return false;
     w->turned = through_transpose(&v);
     const Node *d = v->kind == VALUE_NODE ? v->def : NULL;
-    if (!d || !edit_is(d, "DequantizeLinear") || d->in[1]->dtype != DT_F32 || !dtype_is_integer(d->in[0]->dtype) || dtype_size(d->in[0]->dtype) > 2 || !fold_is_possible(d->in[0]) ||
-        !value_is_const(d->in[1]) || (d->nin > 2 && d->in[2] && !value_is_const(d->in[2])))
+    if (!d || !edit_is(d, "DequantizeLinear") || d->in[1]->dtype != DT_F32 || !dtype_is_integer(d->in[0]->dtype) ||
+        dtype_size(d->in[0]->dtype) > 2 || !fold_is_possible(d->in[0]) || !value_is_const(d->in[1]) ||
+        (d->nin > 2 && d->in[2] && !value_is_const(d->in[2])))
         return false;
     w->d = d;
     w->x = d->in[0];
@@ -118,7 +119,8 @@ static Value *spread_scales(const Weights *w, const Matrix *m, const Blocks *p) 
         for (int64_t c = 0; c < m->n; c++)
             scales[b * m->n + c] = (float)const_float(w->scale, scale_place(w, m, p, b, c));
     Graph *g = w->x->graph;
-    return graph_const(g, graph_fresh_name(g, w->scale->name), DT_F32, 2, (int64_t[]){p->count, m->n}, (Data){scales, (size_t)(p->count * m->n) * sizeof *scales});
+    return graph_const(g, graph_fresh_name(g, w->scale->name), DT_F32, 2, (int64_t[]){p->count, m->n},
+                       (Data){scales, (size_t)(p->count * m->n) * sizeof *scales});
 }
 
 static bool read_matrix(const Node *n, const Weights *w, Matrix *m) {
@@ -127,7 +129,8 @@ static bool read_matrix(const Node *n, const Weights *w, Matrix *m) {
     if ((!gemm && !edit_is(n, "MatMul")) || x->rank != 2 || !value_count(x) || dtype_size(x->dtype) != 1)
         return false;
     *m = (Matrix){x->dim[flip], x->dim[!flip], {flip ? 1 : x->dim[1], flip ? x->dim[1] : 1}, flip};
-    if (gemm && (attr_int(n, "transA", 0) || attr_float(n, "alpha", 1) != 1 || (c && (attr_float(n, "beta", 1) != 1 || c->rank != 1 || c->dim[0] != m->n))))
+    if (gemm && (attr_int(n, "transA", 0) || attr_float(n, "alpha", 1) != 1 ||
+                 (c && (attr_float(n, "beta", 1) != 1 || c->rank != 1 || c->dim[0] != m->n))))
         return false;
     return w->axis < 0 || w->axis == (w->block ? m->k_axis : !m->k_axis);
 }

@@ -16,7 +16,8 @@ typedef struct Places {
 
 static bool suits(const Node *n, const Places *p) {
     const Value *x = n->in[0], *y = n->in[p->right];
-    if (!dtype_is_byte(x->dtype) || !dtype_is_byte(y->dtype) || x->rank < 2 || y->rank < 2 || y->rank >= GRAPH_MAX_RANK || fold_is_possible(x) || fold_is_possible(y))
+    if (!dtype_is_byte(x->dtype) || !dtype_is_byte(y->dtype) || x->rank < 2 || y->rank < 2 ||
+        y->rank >= GRAPH_MAX_RANK || fold_is_possible(x) || fold_is_possible(y))
         return false;
     for (int i = p->zero; i <= p->right_zero; i += p->right_zero - p->zero)
         if (quant_has(n, i) && !value_is_number(n->in[i]))
@@ -25,7 +26,11 @@ static bool suits(const Node *n, const Places *p) {
     return depth && depth % 4 == 0 && depth < 1 << 16 && x->dim[x->rank - 2] >= FEWEST_ROWS && y->dim[y->rank - 1] >= FEWEST_COLUMNS;
 }
 
-static Value *zero_of(Node *n, int i, const Value *x) { return quant_has(n, i) ? n->in[i] : graph_const(n->graph, graph_fresh_name(n->graph, "zero"), x->dtype, 0, NULL, (Data){"", 1}); }
+static Value *zero_of(Node *n, int i, const Value *x) {
+    return quant_has(n, i)
+               ? n->in[i]
+               : graph_const(n->graph, graph_fresh_name(n->graph, "zero"), x->dtype, 0, NULL, (Data){"", 1});
+}
 
 /* Sums along an axis, as int32. */
 static Value *sums(Node *n, Value *x, int64_t axis) {

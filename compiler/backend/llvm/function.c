@@ -154,7 +154,8 @@ static void keep_scalar(const Unit *u, LLVMValueRef branch) {
     if (u->target->vector_bits || !(u->target->dot & DOT_ALONG))
         return;
     LLVMContextRef c = u->context;
-    LLVMMetadataRef off[] = {LLVMMDStringInContext2(c, name, strlen(name)), LLVMValueAsMetadata(LLVMConstInt(LLVMInt1TypeInContext(c), 0, false))};
+    LLVMMetadataRef off[] = {LLVMMDStringInContext2(c, name, strlen(name)),
+                             LLVMValueAsMetadata(LLVMConstInt(LLVMInt1TypeInContext(c), 0, false))};
     LLVMMetadataRef self = LLVMTemporaryMDNode(c, NULL, 0), list[] = {self, LLVMMDNodeInContext2(c, off, 2)};
     LLVMMetadataRef node = LLVMMDNodeInContext2(c, list, 2);
     LLVMMetadataReplaceAllUsesWith(self, node);

@@ -75,7 +75,8 @@ static LLVMValueRef words(const Unit *u, const KInstr *i, LLVMValueRef *x) {
         return sum;
     }
     LLVMValueRef zero = LLVMConstNull(LLVMTypeOf(x[0])), *mask = ARENA_ARRAY(u->arena, LLVMValueRef, 4 * lanes);
-    LLVMValueRef low = shuffle(u, x[0], x[1], 0, 2 * n, 1), high = shuffle(u, i->nargs > 2 ? x[2] : zero, i->nargs > 3 ? x[3] : zero, 0, 2 * n, 1);
+    LLVMValueRef low = shuffle(u, x[0], x[1], 0, 2 * n, 1),
+                 high = shuffle(u, i->nargs > 2 ? x[2] : zero, i->nargs > 3 ? x[3] : zero, 0, 2 * n, 1);
     for (int k = 0; k < 4 * lanes; k++)
         mask[k] = lane_number(u, k % 4 * n + (int)i->imm.i + k / 4);
     LLVMValueRef bytes = LLVMBuildShuffleVector(u->builder, low, high, LLVMConstVector(mask, (unsigned)(4 * lanes)), "");
