@@ -61,7 +61,7 @@ static const struct Row {
     {OPT_METHOD, 0, "method", required_argument, MAKES, "NAME  of ranges: minmax (default), percentile, entropy, mse"},
     {OPT_ACTIVATIONS, 0, "activations", required_argument, MAKES, "TYPE  uint8 (default) or int8"},
     {OPT_BLOCK, 0, "block", required_argument, MAKES, "N  weights that share a scale: a power of 2 (default 32; int8 128)"},
-    {OPT_ROUNDING, 0, "rounding", required_argument, MAKES, "HOW  of blocks: errors (make up for each other, by --calibrate) or nearest"},
+    {OPT_ROUNDING, 0, "rounding", required_argument, MAKES, "HOW  of weights: errors (make up for each other, by --calibrate) or nearest"},
     {OPT_NO_CORRECT_BIAS, 0, "no-correct-bias", no_argument, MAKES, "biases do not take the mean error of weights on the samples"},
     {OPT_EQUALIZE, 0, "equalize", no_argument, MAKES, "even out the ranges of channels between layers"},
     {OPT_SMOOTH, 0, "smooth", optional_argument, MAKES, "[=SHARE]  move all channels' ranges into MatMul weights (default 0.5)"},

@@ -88,13 +88,14 @@ static bool make_plan(QuantizeJob *j) {
 }
 
 static bool wants_gram(const QuantizeJob *j) {
-    return j->recipe.kind == QUANTIZE_WEIGHTS && !dtype_is_float(j->recipe.weights) && j->o->calibrate && !j->o->plain_rounding;
+    bool integers = j->recipe.kind != QUANTIZE_WEIGHTS || !dtype_is_float(j->recipe.weights);
+    return integers && j->o->calibrate && !j->o->plain_rounding;
 }
 
-static bool collect(QuantizeJob *j, bool (*read)(QuantizeJob *, Diag *, Compilation *), Diag *d, bool gram, StrMap *out) {
+static bool collect(QuantizeJob *j, bool (*read)(QuantizeJob *, Diag *, Compilation *), Diag *d, StrMap *out, StrMap *grams) {
     Compilation c = {0};
     if (read(j, d, &c))
-        return stats_collect(j->arena, j->diag, j->o, &c, j->diag, gram, &j->calibration, out);
+        return stats_collect(j->arena, j->diag, j->o, &c, j->diag, &j->calibration, out, grams);
     pipeline_close(&c);
     return false;
 }
@@ -145,15 +146,16 @@ static bool prepare(QuantizeJob *j) {
     const Options *o = j->o;
     Diag *d = j->diag;
     if (o->smooth > 0 || o->equalize || smooths_itself(o)) {
-        if (!collect(j, read_plain, d, false, &j->for_smoothing))
+        if (!collect(j, read_plain, d, &j->for_smoothing, NULL))
             return false;
         d = &j->quiet;
     }
     if (!make_plan(j))
         return false;
-    if ((j->recipe.correct_bias || wants_gram(j)) && !collect(j, quantize_read, &j->quiet, wants_gram(j), &j->for_rounding))
+    if ((j->recipe.correct_bias || wants_gram(j)) && !collect(j, quantize_read, &j->quiet, &j->for_rounding, wants_gram(j) ? &j->grams : NULL))
         return false;
     j->recipe.stats = &j->for_rounding;
+    j->recipe.grams = &j->grams;
     if (!o->calibrate && !o->data)
         return true;
     return quantize_read(j, &j->quiet, &j->before.c) && watch(&j->before, o, j->plan.items.len, j->names) && read_samples(j) &&
@@ -246,7 +248,7 @@ bool quantize_model(QuantizeJob *j, Diag *d, const Options *o, FILE *report) {
     j->quiet.quiet = true;
     j->before.progress = d;
     j->target = jit_native_target(j->arena);
-    j->recipe = (QuantizeRecipe){o->quantize, o->activations, o->weight_type, o->block, corrects_bias(o), NULL};
+    j->recipe = (QuantizeRecipe){o->quantize, o->activations, o->weight_type, o->block, corrects_bias(o), NULL, NULL};
     if (!prepare(j) || !quantize_attempt(j, true) || (o->mixed && !quantize_mixed(j)))
         return false;
     if (report) {

@@ -21,7 +21,8 @@ typedef struct QuantizeJob {
     QuantizePrecision *precision; /* of the items */
     bool *float_weights;
     QuantizeRecipe recipe;
-    StrMap for_smoothing, for_rounding; /* QuantizeStats by the name of a product's input */
+    StrMap for_smoothing, for_rounding; /* QuantizeStats by the name of a product's input, */
+    StrMap grams;                       /* QuantizeGram by that of its output */
     Samples calibration, data; /* without --data the same; empty where there are none */
     Labels labels;
     Agreement *agreement; /* of the outputs, then of the items */

@@ -7,8 +7,8 @@
 #include "passes/quantize.h"
 
 /* Of c's graph, which is compiled and closed: QuantizeStats in a, by the names of the inputs of products with constant
- * weights. With gram, also the sums of products of the channels of MatMul's and Gemm's inputs. Samples that have not been
+ * weights; with grams, also QuantizeGram by the names of their outputs, but for the largest. Samples that have not been
  * read yet are. False after a diagnostic. */
-bool stats_collect(Arena *a, Diag *d, const Options *o, Compilation *c, const Diag *progress, bool gram, Samples *s, StrMap *out);
+bool stats_collect(Arena *a, Diag *d, const Options *o, Compilation *c, const Diag *progress, Samples *s, StrMap *out, StrMap *grams);
 
 #endif

@@ -14,11 +14,16 @@ typedef struct QuantizeStats {
     int64_t channels;
     double count;         /* elements of a channel */
     double *sum, *most;   /* of each channel: its elements' sum, and largest magnitude */
-    float *gram;          /* channels x channels: sums of products of two; NULL where nobody asked */
-    Arena *arena;         /* for the next two, */
-    float *factor;        /* made of gram when it is first used, */
-    int *order;           /* like the order of rounding */
 } QuantizeStats;
+
+/* … and of the numbers that the weights of one output are multiplied with: Conv's in the order of its filters. */
+typedef struct QuantizeGram {
+    int64_t groups, depth;
+    float *sum;           /* of products of two of them: groups x depth x depth */
+    Arena *arena;         /* for the next two, */
+    float *factor;        /* made of sum when it is first used, */
+    int *order;           /* like the order of rounding; groups x depth */
+} QuantizeGram;
 
 typedef struct QuantizeRecipe {
     QuantizeKind kind;
@@ -27,6 +32,7 @@ typedef struct QuantizeRecipe {
     int64_t block;        /* … how many integers share a scale */
     bool correct_bias;    /* takes the mean error of the weights' rounding into the bias; needs stats */
     const StrMap *stats;  /* QuantizeStats by the name of a product's input; may be NULL */
+    const StrMap *grams;  /* QuantizeGram by the name of its output; may be NULL, or have it not for all */
 } QuantizeRecipe;
 
 /* As what an item's value is kept: bytes, 16 bits (QUANTIZE_STATIC alone), or a float, with the layer's weights. */

@@ -60,36 +60,43 @@ static int by_diagonal(const void *x, const void *y) {
     return a->diagonal != b->diagonal ? (a->diagonal > b->diagonal ? -1 : 1) : a->index - b->index;
 }
 
-/* U of the damped Gram matrix in the sorted order; rows of it are divided by its diagonal, which is what rounding needs. */
-static void factorize(QuantizeStats *s) {
+/* U of a damped Gram matrix in the sorted order; rows of it are divided by its diagonal, which is what rounding needs. */
+static void factorize(const float *gram, int64_t n, float *factor, int *order) {
     Arena *a = arena_new();
-    int64_t n = s->channels;
     double *h = ARENA_ARRAY(a, double, n * n), *column = ARENA_ARRAY(a, double, n), mean = 0;
     Channel *channel = ARENA_ARRAY(a, Channel, n);
-    s->order = ARENA_ARRAY(s->arena, int, n);
-    s->factor = ARENA_ARRAY(s->arena, float, n * n);
     for (int64_t i = 0; i < n; i++) {
-        float x = s->gram[i * n + i];
+        float x = gram[i * n + i];
         channel[i] = (Channel){x > 0 ? x : 0, (int)i}; /* NaN has no place in an order */
         mean += (double)x / (double)n;
     }
     qsort(channel, (size_t)n, sizeof *channel, by_diagonal);
     for (int64_t i = 0; i < n; i++)
-        s->order[i] = channel[i].index;
+        order[i] = channel[i].index;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j <= i; j++)
-            h[i * n + j] = (double)s->gram[s->order[i] * n + s->order[j]] + (i == j ? damping * mean + 1e-30 : 0);
+            h[i * n + j] = (double)gram[order[i] * n + order[j]] + (i == j ? damping * mean + 1e-30 : 0);
     for (int64_t k = n - 1; k >= 0; k--) { /* h holds the lower half of what is left; U[j][k] goes to factor[j][k] */
         double root = sqrt(h[k * n + k] > 0 ? h[k * n + k] : damping * mean + 1e-30);
         for (int64_t j = 0; j < k; j++) {
             column[j] = h[k * n + j] / root;
-            s->factor[j * n + k] = (float)(column[j] / root);
+            factor[j * n + k] = (float)(column[j] / root);
         }
         for (int64_t i = 0; i < k; i++)
             for (int64_t j = 0; j <= i; j++)
                 h[i * n + j] -= column[i] * column[j];
     }
     arena_free(a);
+}
+
+static void factorize_all(QuantizeGram *g) {
+    int64_t n = g->depth;
+    if (g->factor)
+        return;
+    g->order = ARENA_ARRAY(g->arena, int, g->groups * n);
+    g->factor = ARENA_ARRAY(g->arena, float, g->groups * n * n);
+    for (int64_t i = 0; i < g->groups; i++)
+        factorize(g->sum + i * n * n, n, g->factor + i * n * n, g->order + i * n);
 }
 
 /* --- rows --- */
@@ -100,36 +107,43 @@ static void round_plainly(const Rounding *r, const float *w, const float *scale,
 }
 
 static void round_making_up(const Rounding *r, const float *w, const float *scale, float *owed, int8_t *x) {
-    const QuantizeStats *s = r->stats;
     int64_t n = r->depth;
+    const int *order = r->gram->order + r->group * n;
+    const float *row = r->gram->factor + r->group * n * n;
     memset(owed, 0, (size_t)n * sizeof *owed);
-    for (int64_t i = 0; i < n; i++) {
-        int k = s->order[i];
+    for (int64_t i = 0; i < n; i++, row += n) {
+        int k = order[i];
         float step = scale[k / r->block], q = rounded((w[k] + owed[i]) / step, least_of(r->bits), most_of(r->bits));
         float error = w[k] - q * step;
-        const float *row = s->factor + i * n;
         x[k] = (int8_t)q;
         for (int64_t j = i + 1; j < n; j++)
             owed[j] += row[j] * error;
     }
 }
 
+void quantize_round_to_scales(Arena *a, const Rounding *r, const float *w, int8_t *x, const float *scale) {
+    int64_t n = r->depth, blocks = divide_up(n, r->block);
+    float *owed = ARENA_ARRAY(a, float, n);
+    if (r->gram)
+        factorize_all(r->gram);
+    for (int64_t o = 0; o < r->outputs; o++) {
+        if (r->gram)
+            round_making_up(r, w + o * n, scale + o * blocks, owed, x + o * n);
+        else
+            round_plainly(r, w + o * n, scale + o * blocks, x + o * n);
+    }
+}
+
 void quantize_round(Arena *a, const Rounding *r, const float *w, int8_t *x, float *scale) {
     int64_t n = r->depth, blocks = divide_up(n, r->block);
-    bool making_up = r->stats && r->stats->gram;
-    float *importance = making_up ? ARENA_ARRAY(a, float, n) : NULL, *owed = ARENA_ARRAY(a, float, n);
-    for (int64_t k = 0; making_up && k < n; k++)
-        importance[k] = r->stats->gram[k * n + k] + 1e-12f;
-    if (making_up && !r->stats->factor)
-        factorize(r->stats);
+    float *importance = r->gram ? ARENA_ARRAY(a, float, n) : NULL;
+    for (int64_t k = 0; r->gram && k < n; k++)
+        importance[k] = r->gram->sum[(r->group * n + k) * n + k] + 1e-12f;
     for (int64_t o = 0; o < r->outputs; o++) {
         for (int64_t b = 0; b < blocks; b++) {
             int64_t at = b * r->block, size = n - at < r->block ? n - at : r->block;
             scale[o * blocks + b] = best_scale(w + o * n + at, importance ? importance + at : NULL, size, r->bits);
         }
-        if (making_up)
-            round_making_up(r, w + o * n, scale + o * blocks, owed, x + o * n);
-        else
-            round_plainly(r, w + o * n, scale + o * blocks, x + o * n);
     }
+    quantize_round_to_scales(a, r, w, x, scale);
 }

@@ -70,7 +70,7 @@ static void round_matrix(Node *n, int i, int axis, const QuantizeRecipe *r) {
     Arena *a = arena_new();
     const Value *w = n->in[i];
     Rounding how = {.outputs = w->dim[axis], .depth = w->dim[1 - axis], .block = r->block, .bits = dtype_width(r->weights)};
-    how.stats = i && r->stats ? strmap_get(r->stats, n->in[0]->name) : NULL;
+    how.gram = i ? quantize_gram(n, how.depth, r) : NULL;
     int64_t blocks = divide_up(how.depth, how.block), outputs = how.outputs, depth = how.depth;
     float *rows = rows_of(a, w, axis), *scale = ARENA_ARRAY(a, float, outputs * blocks);
     int8_t *x = ARENA_ARRAY(a, int8_t, outputs * depth);

@@ -51,8 +51,9 @@ static int switch_value(QuantizeItem *item) {
 static Value *change_of_weights(Node *n, const QuantizeRecipe *r) {
     Graph *g = n->graph;
     const Value *w = n->in[1];
-    const QuantizeRecipe plain = {.kind = QUANTIZE_STATIC};
+    QuantizeRecipe plain = *r; /* the graph's own bias stays */
     int axis = quantize_weight_axis(n);
+    plain.correct_bias = false;
     ChannelWeights rounded = quantize_by_channel(n, NULL, &plain);
     int64_t count = value_count(w), channels = w->dim[axis], depth = count / channels;
     float *change = ARENA_ARRAY(g->arena, float, count), *error = ARENA_ARRAY(g->arena, float, count);

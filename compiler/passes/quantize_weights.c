@@ -118,6 +118,23 @@ Value *quantize_scales(Node *n, const ChannelWeights *w) {
 
 static int8_t to_byte(double x, double scale) { return (int8_t)quantize_clamp(nearbyint(x / scale), -WEIGHT_MOST, WEIGHT_MOST); }
 
+QuantizeGram *quantize_gram(const Node *n, int64_t depth, const QuantizeRecipe *r) {
+    QuantizeGram *g = r->grams ? strmap_get(r->grams, n->out[0]->name) : NULL;
+    return g && g->depth == depth ? g : NULL;
+}
+
+/* Rows of weights, one for each output channel, in steps of their scales. */
+static void round_rows(const Node *n, const QuantizeRecipe *r, int64_t depth, const float *rows, const float *scale, int8_t *x) {
+    Arena *a = arena_new();
+    QuantizeGram *gram = quantize_gram(n, depth, r);
+    int64_t channels = n->in[1]->dim[quantize_weight_axis(n)], groups = gram ? gram->groups : 1, outputs = channels / groups;
+    for (int64_t i = 0; i < groups; i++) {
+        Rounding how = {.outputs = outputs, .depth = depth, .block = depth, .bits = 8, .gram = gram, .group = i};
+        quantize_round_to_scales(a, &how, rows + i * outputs * depth, x + i * outputs * depth, scale + i * outputs);
+    }
+    arena_free(a);
+}
+
 ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeRecipe *r) {
     Graph *g = n->graph;
     int axis = quantize_weight_axis(n);
@@ -128,16 +145,20 @@ ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeR
         share_largest(w, axis, out.scale);
         out.channels = 1;
     }
-    int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
-    float *error = ARENA_ARRAY(g->arena, float, count);
-    int64_t *filled = ARENA_ARRAY(g->arena, int64_t, channels);
+    int8_t *x = ARENA_ARRAY(g->arena, int8_t, count), *row = ARENA_ARRAY(g->arena, int8_t, count);
+    float *rows = ARENA_ARRAY(g->arena, float, count);
+    int64_t *at = ARENA_ARRAY(g->arena, int64_t, count), *filled = ARENA_ARRAY(g->arena, int64_t, channels);
     for (int64_t i = 0; i < count; i++) {
         int64_t c = quantize_channel(w, axis, i);
-        double s = (double)out.scale[c];
-        x[i] = to_byte(const_float(w, i), s);
-        error[c * depth + filled[c]++] = (float)(const_float(w, i) - s * x[i]);
+        at[i] = c * depth + filled[c]++;
+        rows[at[i]] = (float)const_float(w, i);
     }
-    quantize_correct_bias(n, r, depth, error);
+    round_rows(n, r, depth, rows, out.scale, row);
+    for (int64_t i = 0; i < count; i++) {
+        x[i] = row[at[i]];
+        rows[at[i]] = (float)(const_float(w, i) - (double)out.scale[at[i] / depth] * x[i]);
+    }
+    quantize_correct_bias(n, r, depth, rows);
     out.x = quantize_const(g, w->name, "q", DT_I8, w->rank, w->dim, x, (size_t)count);
     return out;
 }

@@ -36,10 +36,14 @@ void quantize_correct_bias(Node *n, const QuantizeRecipe *r, int64_t depth, cons
 typedef struct Rounding {
     int64_t outputs, depth, block;
     int bits;
-    QuantizeStats *stats; /* of the depth channels; with gram, later elements make up for the errors of earlier ones */
+    QuantizeGram *gram; /* of depth; later elements make up for the errors of earlier ones. NULL: they do not */
+    int64_t group;      /* of gram */
 } Rounding;
 
+/* NULL where there is none that fits. */
+QuantizeGram *quantize_gram(const Node *n, int64_t depth, const QuantizeRecipe *r);
 /* x: outputs x depth; scale: outputs x blocks. */
 void quantize_round(Arena *a, const Rounding *r, const float *w, int8_t *x, float *scale);
+void quantize_round_to_scales(Arena *a, const Rounding *r, const float *w, int8_t *x, const float *scale);
 
 #endif

@@ -62,6 +62,15 @@ cmp -s near.onnx weightsonly=int4.onnx && pass "--rounding=nearest" || fail "--r
 case_ok "larger blocks" "$MLCC" quantize "$model" --weights-only=int4 --data digits.npz --block 64 -o block.onnx
 agrees block.onnx image.npy
 
+for kind in --dynamic --method=minmax; do
+    "$MLCC" quantize -q "$model" --calibrate digits.npz --rounding=nearest -o near.onnx $kind >without
+    case_ok "rounding by samples, $kind" "$MLCC" quantize "$model" --calibrate digits.npz -o errors.onnx $kind --verify-ir
+    above "rounding by samples, $kind" "$(number SNR without)" "$(number SNR out)"
+    above "rounding by samples, $kind: accuracy" 97.2 "$("$MLCC" quantize -q "$model" --calibrate digits.npz --data digits.npz -o errors.onnx $kind |
+        sed -n 's/^top-1 *\([0-9.]*\).*/\1/p')"
+    agrees errors.onnx image.npy
+done
+
 # helps NAME MODEL OPTION KIND...: less noise with the option than without.
 helps() {
     helped=$1 from=$2 option=$3
