@@ -334,6 +334,18 @@ static void mul_high(Helpers *h, const char *name, KType t) {
     sb_printf(&h->text, "    for (int i = 0; i < %d; i++)\n        x[i] = %s(x[i], y[i]);\n    return x;\n%s", t.lanes, one, x86 ? "#endif\n" : "");
 }
 
+/* The smaller or larger of four bytes each, which gcc 12 takes apart; false where it is not that. */
+static bool four_bytes(Helpers *h, const char *family, KType t) {
+    if (t.lanes != 4 || (t.dtype != DT_I8 && t.dtype != DT_U8))
+        return false;
+    const char *s = t.dtype == DT_I8 ? "s8" : "u8";
+    sb_printf(&h->text,
+              "#if defined(__aarch64__) && defined(__ARM_NEON)\n    int32_t a, b;\n    memcpy(&a, &x, sizeof a);\n    memcpy(&b, &y, sizeof b);\n"
+              "    a = vget_lane_s32(vreinterpret_s32_%s(v%s_%s(vreinterpret_%s_s32(vdup_n_s32(a)), vreinterpret_%s_s32(vdup_n_s32(b)))), 0);\n"
+              "    memcpy(&x, &a, sizeof a);\n    return x;\n#else\n", s, family, s, s, s);
+    return true;
+}
+
 static void vector_arithmetic(Helpers *h, const char *family, const char *name, KType t) {
     const char *v = c_type(h, t), *k = mask_type(h, t);
     Arena *a = h->arena;
@@ -349,8 +361,11 @@ static void vector_arithmetic(Helpers *h, const char *family, const char *name, 
         open_vector(h, v, name, arena_printf(a, "%s x, %s y", v, v));
         if (f)
             intrinsic(h, family, t, "x, y");
+        bool bytes = four_bytes(h, family, t);
         sb_printf(&h->text, "    const %s m = (%s)(x %c y);\n    return (%s)((m & (%s)x) | (~m & (%s)y));\n", k, k,
                   family[1] == 'i' ? '<' : '>', v, k, k);
+        if (bytes)
+            sb_puts(&h->text, "#endif\n");
     } else if (!strcmp(family, "abs") && f) {
         open_vector(h, v, name, arena_printf(a, "%s x", v));
         guarded = false;

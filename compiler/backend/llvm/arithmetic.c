@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Arithmetic, comparisons and selection, scalars and vectors alike. */
 #include <assert.h>
+#include <string.h>
 
 #include "backend/llvm/llvm.h"
 
@@ -90,6 +91,26 @@ static LLVMValueRef upper_half(const Unit *u, LLVMValueRef x, LLVMValueRef y) {
     return LLVMBuildTrunc(b, LLVMBuildLShr(b, z, splat_int(wide, 32), ""), t, "");
 }
 
+/* The first n of x's lanes, and from there on the first ones again. */
+static LLVMValueRef lanes_of(const Unit *u, LLVMValueRef x, int n) {
+    LLVMValueRef at[8];
+    int has = type_lanes(LLVMTypeOf(x));
+    for (int i = 0; i < n; i++)
+        at[i] = splat_int(type_int(u, 32, 1), (uint64_t)(i % has));
+    return LLVMBuildShuffleVector(u->builder, x, x, LLVMConstVector(at, (unsigned)n), "");
+}
+
+static LLVMValueRef extreme(const Unit *u, KOp op, DType t, LLVMValueRef x, LLVMValueRef y) {
+    /* NEON has no vectors of four bytes: LLVM would make halves of them. */
+    bool bytes = dtype_bits(t) == 8 && type_lanes(LLVMTypeOf(x)) == 4 && !strncmp(u->target->triple, "aarch64", 7);
+    if (bytes) {
+        x = lanes_of(u, x, 8);
+        y = lanes_of(u, y, 8);
+    }
+    x = build_select(u, compare(u, op == KOP_MIN ? KOP_LT : KOP_GT, t, x, y), x, y);
+    return bytes ? lanes_of(u, x, 4) : x;
+}
+
 LLVMValueRef build_binary(const Unit *u, KOp op, DType t, LLVMValueRef x, LLVMValueRef y) {
     LLVMBuilderRef b = u->builder;
     bool f = is_float(t), index = t == DT_INDEX;
@@ -100,8 +121,8 @@ LLVMValueRef build_binary(const Unit *u, KOp op, DType t, LLVMValueRef x, LLVMVa
     case KOP_MUL_HIGH: return upper_half(u, x, y);
     case KOP_DIV: return f ? LLVMBuildFDiv(b, x, y, "") : division(u, op, t, x, y);
     case KOP_REM: return division(u, op, t, x, y);
-    case KOP_MIN: return build_select(u, compare(u, KOP_LT, t, x, y), x, y);
-    case KOP_MAX: return build_select(u, compare(u, KOP_GT, t, x, y), x, y);
+    case KOP_MIN:
+    case KOP_MAX: return extreme(u, op, t, x, y);
     case KOP_AND: return LLVMBuildAnd(b, x, y, "");
     case KOP_OR: return LLVMBuildOr(b, x, y, "");
     case KOP_XOR: return LLVMBuildXor(b, x, y, "");

@@ -153,9 +153,24 @@ static LLVMValueRef nearest(const Unit *u, LLVMValueRef x) {
     return LLVMBuildTrunc(b, LLVMBuildBitCast(b, sum, type_int(u, 64, lanes), ""), word, "");
 }
 
+/* NEON: words to halves, and these, twice side by side, to bytes. */
+static LLVMValueRef saturate_halves(const Unit *u, bool sign, LLVMValueRef x) {
+    LLVMBuilderRef b = u->builder;
+    LLVMTypeRef half = type_int(u, 16, 4), byte = type_int(u, 8, 8);
+    LLVMValueRef at[8];
+    for (int i = 0; i < 8; i++)
+        at[i] = splat_int(type_int(u, 32, 1), (uint64_t)(i % 4));
+    x = build_intrinsic(u, "llvm.aarch64.neon.sqxtn", 1, &half, 1, &x);
+    x = LLVMBuildShuffleVector(b, x, x, LLVMConstVector(at, 8), "");
+    x = build_intrinsic(u, sign ? "llvm.aarch64.neon.sqxtn" : "llvm.aarch64.neon.sqxtun", 1, &byte, 1, &x);
+    return LLVMBuildShuffleVector(b, x, x, LLVMConstVector(at, 4), "");
+}
+
 static LLVMValueRef saturate(const Unit *u, DType to, LLVMValueRef x) {
     LLVMBuilderRef b = u->builder;
     LLVMTypeRef t = LLVMTypeOf(x);
+    if (!strncmp(u->target->triple, "aarch64", 7) && type_lanes(t) == 4)
+        return saturate_halves(u, to == DT_I8, x);
     int64_t least = to == DT_I8 ? INT8_MIN : 0;
     LLVMValueRef bound[] = {x, splat_int(t, (uint64_t)least)};
     bound[0] = build_intrinsic(u, "llvm.smax", 1, &t, 2, bound);
