@@ -120,8 +120,23 @@ static bool saturate_block(const Saturation *s, KBlock *block, KMap *m) {
 
 typedef VEC(KInstr *) Stores;
 
+/* What is stored is the saturated sum, maybe within a bound. */
+static const KInstr *bound_of(const KValue *v) {
+    const KInstr *i = v->def;
+    return i && (i->op == KOP_MAX || i->op == KOP_MIN) && def_of(i->arg[1], KOP_CONST) ? i : NULL;
+}
+
+static const KInstr *saturated(const KInstr *store) {
+    const KInstr *bound = bound_of(store->arg[0]);
+    return def_of(bound ? bound->arg[0] : store->arg[0], KOP_SATURATE);
+}
+
+static bool same_bound(const KInstr *x, const KInstr *y) {
+    return (!x && !y) || (x && y && x->op == y->op && x->arg[1]->def->imm.i == y->arg[1]->def->imm.i);
+}
+
 static bool stores_bytes(const KInstr *i) {
-    const KInstr *v = i->op == KOP_STORE ? def_of(i->arg[0], KOP_SATURATE) : NULL;
+    const KInstr *v = i->op == KOP_STORE ? saturated(i) : NULL;
     return v && v->nargs == 1 && v->result[0]->type.lanes >= FEWEST_LANES && i->mem.lane_stride == 1 && i->mem.param->noalias;
 }
 
@@ -130,7 +145,8 @@ static int find_at(const Saturation *s, const Stores *run, const KInstr *first, 
     KType t = first->arg[0]->type;
     for (int i = 0; i < run->len; i++) {
         const KInstr *store = run->data[i];
-        if (store && store->mem.param == first->mem.param && store->arg[0]->type.lanes == t.lanes && kx_equal(store->mem.at, at))
+        if (store && store->mem.param == first->mem.param && store->arg[0]->type.lanes == t.lanes && kx_equal(store->mem.at, at) &&
+            same_bound(bound_of(store->arg[0]), bound_of(first->arg[0])))
             return i;
     }
     return -1;
@@ -146,10 +162,14 @@ static bool join(const Saturation *s, Stores *run, int first, int n) {
         if (member[k] < 0)
             return false;
         last = member[k] > last ? member[k] : last;
-        x[k] = run->data[member[k]]->arg[0]->def->arg[0];
+        x[k] = saturated(run->data[member[k]])->arg[0];
     }
     KBuilder b = kb_before(s->k, run->data[last]);
-    kb_store_vector(&b, from->mem.param, from->mem.at, kb_saturate(&b, n, x, from->arg[0]->type.dtype), 1);
+    KValue *bytes = kb_saturate(&b, n, x, from->arg[0]->type.dtype);
+    const KInstr *bound = bound_of(from->arg[0]);
+    if (bound)
+        bytes = kb_binary(&b, bound->op, bytes, kb_const_like(&b, bytes->type, (double)bound->arg[1]->def->imm.i));
+    kb_store_vector(&b, from->mem.param, from->mem.at, bytes, 1);
     for (int k = 0; k < n; k++) {
         kernel_unlink(run->data[member[k]]);
         run->data[member[k]] = NULL;

@@ -46,11 +46,16 @@ static bool has_padding(const Node *n) {
     return number && !strcmp(attr_string(n, "mode", "constant"), "constant");
 }
 
-/* Elements of the outputs are those of input 0, and what Pad puts beside them. */
+static bool is_bound(const Node *n) {
+    static const char *const names[] = {"Max", "Min", NULL};
+    return edit_is_any(n, names) && n->nin == 2 && value_is_const(n->in[1]) && value_count(n->in[1]) == 1;
+}
+
+/* Elements of the outputs are those of input 0, and what Pad puts beside them, or a bound. */
 static bool moves(const Node *n) {
     static const char *const names[] = {"Transpose", "Slice", "Split", "MaxPool", "Identity", NULL};
     return (n->op->flags & OP_RESHAPE) || edit_is_any(n, names) || node_is(n, "mlcc", "WindowRows") ||
-           (edit_is(n, "Pad") && has_padding(n));
+           (edit_is(n, "Pad") && has_padding(n)) || is_bound(n);
 }
 
 /* Where input i's zero point is: an input's index, MOVES, or OTHER where n wants the element as it is. */
@@ -170,6 +175,8 @@ static void change_node(const Signs *s, Node *n, DType t) {
             node_set_input(n, i, zero[i]);
     if (edit_is(n, "Pad") && changes(s, n->in[0], t))
         shift_padding(n, t);
+    if (is_bound(n) && changes(s, n->in[0], t))
+        node_set_input(n, 1, shifted(n->in[1], t));
 }
 
 void pass_signs(Graph *g, const Target *t) {
