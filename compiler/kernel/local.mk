@@ -8,6 +8,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/dot.c \
 	compiler/kernel/fold.c \
 	compiler/kernel/fold.h \
+	compiler/kernel/groups.c \
 	compiler/kernel/kernel.h \
 	compiler/kernel/kops.def \
 	compiler/kernel/math.c \

@@ -52,6 +52,15 @@ bool kloop_bounds(const KInstr *loop, int64_t *lo, int64_t *hi, int64_t *trips) 
     return true;
 }
 
+/* INDEX by a constant may become simpler: more is known of where the variables are. */
+static KValue *clone_quotient(KBuilder *b, KOp op, KValue *x, KValue *y) {
+    int64_t c;
+    if (x->type.dtype != DT_INDEX || x->type.lanes != 1 || !kx_is_const(kx_var(b->arena, y), &c) || c < 1)
+        return kb_binary(b, op, x, y);
+    KIndex at = kx_var(b->arena, x);
+    return kx_value(b, op == KOP_DIV ? kx_div(b, at, c) : kx_rem(b, at, c));
+}
+
 static KValue *clone_value(KBuilder *b, KMap *m, const KInstr *i, KValue **arg) {
     const KType t = i->result[0]->type;
     switch (i->op) {
@@ -61,6 +70,8 @@ static KValue *clone_value(KBuilder *b, KMap *m, const KInstr *i, KValue **arg) 
         return c->result[0];
     }
     case KOP_AFFINE: return kx_value(b, kmap_index(b->arena, m, i->mem.at));
+    case KOP_DIV:
+    case KOP_REM: return clone_quotient(b, i->op, arg[0], arg[1]);
     case KOP_RAMP: return kb_ramp(b, arg[0], t.lanes, i->imm.i);
     case KOP_FMA: return kb_fma(b, arg[0], arg[1], arg[2]);
     case KOP_DOT_LONG:

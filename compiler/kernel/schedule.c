@@ -252,6 +252,12 @@ static bool interior(const Schedule *s, const KInstr *loop, int64_t *from, int64
     return *to - *from > 1;
 }
 
+/* Fewer than half of the iterations are of the interior, and share a tile. */
+static bool is_mostly_border(const Schedule *s, const KInstr *loop, int64_t trips) {
+    int64_t from, to;
+    return !interior(s, loop, &from, &to) || 2 * (to - from) < trips;
+}
+
 /* --- small moves --- */
 
 /* Sinks a loop below the loops inside it, as deep as `levels`; the nest's new outermost loop. */
@@ -462,6 +468,10 @@ static void tile_nest(Schedule *s, Nest *nest, int v) {
         most.vectors = 2;
         most.rows = s->registers / most.vectors / 2 - 1;
     }
+    int64_t lanes = s->lanes < trips ? s->lanes : largest_power(trips);
+    /* A row of the border has no sums to compute meanwhile but those of vectors beside it: three rather than one and a half. */
+    if (row >= 0 && trips == lanes + lanes / 2 && is_mostly_border(s, nest->loop[row], nest->trips[row]))
+        lanes /= 2;
     if (row > v)
         row--; /* its place among the others */
     KInstr *loop = nest->loop[v];
@@ -471,7 +481,6 @@ static void tile_nest(Schedule *s, Nest *nest, int v) {
         else
             nest->loop[d - 1] = loop;
     kloop_bounds(loop, &lo, &hi, NULL);
-    int64_t lanes = s->lanes < trips ? s->lanes : largest_power(trips);
     while (trips > 0) {
         while (lanes > trips)
             lanes /= 2;
@@ -707,6 +716,8 @@ void schedule_kernel_as(KKernel *k, const Target *t, ScheduleChoice c) {
     kernel_simplify(k); /* loops of one iteration would dissolve while the nest around them is counted */
     k->unordered = schedule_is_unordered(k);
     schedule_cut_at_tests(k);
+    if (lanes > 1)
+        schedule_split_groups(k);
     schedule_block(&s, k->body);
     kernel_simplify(k);
     unroll_short(k, k->body, c.unroll ? c.unroll : UNROLLED_INSTRUCTIONS);

@@ -11,7 +11,9 @@
 /* for i in lo..hi  ->  for o in lo..lo+n*factor step factor { for i in o..o+factor } and, where factor does not divide
  * the constant trip count, a remainder loop after it, returned in *rest (else NULL). */
 bool schedule_split(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner, KInstr **rest);
-/* The same without a remainder: the last block begins early enough, and repeats iterations of the one before. For kernels
+/* for i in lo..hi  ->  for o in 0..n { for i in 0..factor }, i taken as lo + o*factor + i; factor divides the trip count. */
+bool schedule_factor(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner);
+/* The same as schedule_split without a remainder: the last block begins early enough, and repeats iterations of the one before. For kernels
  * that may store an element twice: none reads where it writes. */
 bool schedule_overlap(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner);
 /* Two perfectly nested parallel loops exchange places; *swapped is then the outer one. */
@@ -22,6 +24,9 @@ bool schedule_collapse(KKernel *k, KInstr *outer, KInstr **merged);
 bool schedule_cut(KKernel *k, KInstr *loop, int64_t at, KInstr **second);
 /* Parallel loops are cut where tests of their variables change, as far as that stays small (borders.c). */
 void schedule_cut_at_tests(KKernel *k);
+/* Parallel loops over channels of which the kernel asks in which group they are become two, over groups and within one, as
+ * what a vector reads beside weights should be of one group (groups.c). */
+void schedule_split_groups(KKernel *k);
 /* All iterations one after the other; constant trip count. */
 bool schedule_unroll(KKernel *k, KInstr *loop);
 /* A PARALLEL loop of constant trip count disappears: its iterations run side by side in every nested loop. */

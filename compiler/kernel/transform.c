@@ -60,6 +60,24 @@ bool schedule_split(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KI
     return true;
 }
 
+bool schedule_factor(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner) {
+    int64_t lo, hi, trips;
+    if (loop->nresults || loop->step != 1 || !kloop_bounds(loop, &lo, &hi, &trips) || factor < 1 || trips % factor)
+        return false;
+    KBuilder b = kb_before(k, loop);
+    KMap m = kmap_new(k);
+    const char *name = kb_iv(loop)->name;
+    *outer = kb_for(&b, loop->loop, name, index_const(&b, 0), index_const(&b, trips / factor), 1, 0, NULL);
+    *inner = kb_for(&b, loop->loop, name, index_const(&b, 0), index_const(&b, factor), 1, 0, NULL);
+    KIndex block = kx_add_const(b.arena, kx_scale(b.arena, kx_var(b.arena, kb_iv(*outer)), factor), lo);
+    kmap_set(&m, kb_iv(loop), kx_value(&b, kx_add(b.arena, block, kx_var(b.arena, kb_iv(*inner)))));
+    clone_body(&b, &m, loop);
+    kb_end_for(&b, *inner, NULL);
+    kb_end_for(&b, *outer, NULL);
+    kernel_unlink(loop);
+    return true;
+}
+
 bool schedule_overlap(KKernel *k, KInstr *loop, int64_t factor, KInstr **outer, KInstr **inner) {
     int64_t lo, hi, trips;
     if (loop->loop != KLOOP_PARALLEL || loop->nresults || loop->step != 1 || !kloop_bounds(loop, &lo, &hi, &trips) ||
