@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "driver/execute.h"
-#include "driver/target.h"
 #include "support/clock.h"
 
 static const double most_runs = 20000, fewest_runs = 5;
@@ -144,18 +143,17 @@ static void print_json(Arena *a, const Bench *b) {
     cJSON_Delete(j);
 }
 
-static bool bench(Arena *a, Diag *d, const Options *o, const KModule *m, const Target *target) {
+static bool bench(Compilation *c, const Options *o) {
+    Arena *a = c->arena;
+    KModule *m = pipeline_lower(c, c->target);
     Bench b = {.m = m};
     int n = o->n_operands - 1;
-    Tensor *input = n ? ARENA_ARRAY(a, Tensor, n) : execute_made_up(a, m);
-    for (int i = 0; i < n; i++)
-        if (!tensor_read_file(a, d, o->operand[1 + i], &input[i]))
-            return false;
-    if (n && !execute_inputs_fit(d, m, n, input))
+    Tensor *input = !m ? NULL : n ? execute_read_inputs(a, c->diag, m, n, o->operand + 1) : execute_made_up(a, m);
+    if (!input)
         return false;
-    b.peak = jit_peak_flops(d, target);
-    jit_measure_for(target);
-    Jit *jit = jit_compile(d, m, JIT_BENCH);
+    b.peak = jit_peak_flops(c->diag, c->target);
+    jit_measure_for(c->target);
+    Jit *jit = jit_compile(c->diag, m, JIT_BENCH);
     if (!jit)
         return false;
     measure(&b, a, jit, input, o->seconds);
@@ -164,22 +162,7 @@ static bool bench(Arena *a, Diag *d, const Options *o, const KModule *m, const T
         print_json(a, &b);
     else
         print_table(a, &b);
-    return fflush(stdout) == 0;
+    return true;
 }
 
-int verb_bench(const Options *o) {
-    const char *path = o->operand[0];
-    Diag d = {.stream = stderr, .file = path, .quiet = o->quiet};
-    Compilation c = {0};
-    Arena *a = arena_new();
-    const Target *target = target_load(a, &d, o->target);
-    if (!target) {
-        arena_free(a);
-        return EXIT_USAGE;
-    }
-    KModule *m = pipeline_open(&c, &d, o, path, target) ? pipeline_lower(&c, target) : NULL;
-    bool ok = m && bench(a, &d, o, m, target);
-    pipeline_close(&c);
-    arena_free(a);
-    return ok ? EXIT_DONE : EXIT_FAILED;
-}
+int verb_bench(const Options *o) { return pipeline_verb(o, bench); }

@@ -38,6 +38,14 @@ bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input) {
     return n == declared;
 }
 
+Tensor *execute_read_inputs(Arena *a, Diag *d, const KModule *m, int n, char *const *path) {
+    Tensor *input = ARENA_ARRAY(a, Tensor, n + 1);
+    for (int i = 0; i < n; i++)
+        if (!tensor_read_file(a, d, path[i], &input[i]))
+            return NULL;
+    return execute_inputs_fit(d, m, n, input) ? input : NULL;
+}
+
 /* Floats in -1 .. 1, the same in every run; other types are 0. */
 static void fill(Tensor *t) {
     uint32_t state = 1;

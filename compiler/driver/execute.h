@@ -11,6 +11,8 @@
 bool execute_inputs_fit(Diag *d, const KModule *m, int n, const Tensor *input);
 /* That the tensor, which is in `holder`, is not for input i, which is b. */
 void execute_report_misfit(Diag *d, int i, const KBuffer *b, const char *holder, const Tensor *t);
+/* Inputs from files, which fit; NULL after a diagnostic. */
+Tensor *execute_read_inputs(Arena *a, Diag *d, const KModule *m, int n, char *const *path);
 /* Inputs for measuring: the same in every run. */
 Tensor *execute_made_up(Arena *a, const KModule *m);
 /* What jit_run takes: the bytes of the inputs and of outputs in arena memory. */

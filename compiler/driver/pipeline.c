@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "driver/target.h"
 #include "driver/tuning.h"
 #include "ops/lower.h"
 #include "passes/passes.h"
@@ -53,6 +54,18 @@ bool pipeline_optimize(Compilation *c, const Options *o) {
 
 bool pipeline_open(Compilation *c, Diag *d, const Options *o, const char *model_path, const Target *target) {
     return pipeline_import(c, d, o, model_path, target) && pipeline_optimize(c, o);
+}
+
+int pipeline_verb(const Options *o, bool (*work)(Compilation *c, const Options *o)) {
+    const char *path = o->operand[0];
+    Diag d = {.stream = stderr, .file = path, .quiet = o->quiet};
+    Arena *a = arena_new();
+    Compilation c = {0};
+    const Target *target = target_load(a, &d, o->target);
+    bool ok = target && pipeline_open(&c, &d, o, path, target) && work(&c, o);
+    pipeline_close(&c);
+    arena_free(a);
+    return !target ? EXIT_USAGE : fflush(stdout) || !ok ? EXIT_FAILED : EXIT_DONE;
 }
 
 static bool sound(const Compilation *c, const KModule *m, const char *when) {

@@ -36,5 +36,7 @@ KModule *pipeline_lower_beside(Compilation *c, const Target *target, const KModu
 /* The same as the schedules find it. */
 KModule *pipeline_unscheduled(Compilation *c, const Target *target);
 void pipeline_close(Compilation *c);
+/* A verb: does its work on the model and for the target that the options name. The exit status. */
+int pipeline_verb(const Options *o, bool (*work)(Compilation *c, const Options *o));
 
 #endif

@@ -42,18 +42,12 @@ int verb_run(const Options *o) {
     Arena *a = arena_new();
     const Target *target = jit_native_target(a);
     KModule *m = pipeline_open(&c, &d, o, path, target) ? pipeline_lower(&c, target) : NULL;
-    bool ok = m != NULL;
-    if (ok) {
-        int n = o->n_operands - 1, n_outputs = 0;
-        Tensor *input = ARENA_ARRAY(a, Tensor, n + 1);
-        for (int i = 0; ok && i < n; i++)
-            ok = tensor_read_file(a, &d, o->operand[1 + i], &input[i]);
-        ok = ok && execute_inputs_fit(&d, m, n, input);
-        Jit *jit = ok ? jit_compile(&d, m, JIT_FAST) : NULL;
-        Tensor *result = jit ? execute_jit(a, &d, m, jit, input, &n_outputs) : NULL;
-        ok = result && deliver(a, &d, o, m, n_outputs, result);
-        jit_free(jit);
-    }
+    Tensor *input = m ? execute_read_inputs(a, &d, m, o->n_operands - 1, o->operand + 1) : NULL;
+    Jit *jit = input ? jit_compile(&d, m, JIT_FAST) : NULL;
+    int n_outputs = 0;
+    Tensor *result = jit ? execute_jit(a, &d, m, jit, input, &n_outputs) : NULL;
+    bool ok = result && deliver(a, &d, o, m, n_outputs, result);
+    jit_free(jit);
     pipeline_close(&c);
     arena_free(a);
     return ok ? EXIT_DONE : EXIT_FAILED;

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "driver/target.h"
 #include "driver/tuning.h"
 #include "kernel/rewrite.h"
 
@@ -109,23 +108,14 @@ Candidates tune_candidates(Arena *a, const KKernel *k, const Target *t, Schedule
 
 /* --- the verb --- */
 
+static bool tune(Compilation *c, const Options *o) {
+    return (o->run_command ? tune_elsewhere(c, o) : tune_here(c, o)) && tuning_write(c->diag, o->output, c->target, &c->tuning);
+}
+
 int verb_tune(const Options *o) {
-    const char *path = o->operand[0];
     if (!o->output) {
         fputs("mlcc: error: no output given: -o FILE; see mlcc tune --help\n", stderr);
         return EXIT_USAGE;
     }
-    Diag d = {.stream = stderr, .file = path, .quiet = o->quiet};
-    Compilation c = {0};
-    Arena *a = arena_new();
-    const Target *target = target_load(a, &d, o->target);
-    if (!target) {
-        arena_free(a);
-        return EXIT_USAGE;
-    }
-    bool ok = pipeline_open(&c, &d, o, path, target) && (o->run_command ? tune_elsewhere(&c, o) : tune_here(&c, o)) &&
-              tuning_write(&d, o->output, target, &c.tuning);
-    pipeline_close(&c);
-    arena_free(a);
-    return fflush(stdout) || !ok ? EXIT_FAILED : EXIT_DONE;
+    return pipeline_verb(o, tune);
 }
