@@ -383,9 +383,10 @@ ELEMENT(element_softsign) {
     return divide(l, x, add(l, like(l, x, 1), kb_unary(&l->b, KOP_ABS, x)));
 }
 
+/* x tanh(log(1 + e)) for e = exp(x): the tangent is p / (p + 2) with p = e (e + 2), and 1 where x is 20. */
 ELEMENT(element_mish) {
-    KValue *x = X(0);
-    return mul(l, x, math1(l, KMATH_TANH, softplus(l, x)));
+    KValue *x = X(0), *two = like(l, x, 2), *e = math1(l, KMATH_EXP, at_most(l, x, 20)), *p = mul(l, e, add(l, e, two));
+    return mul(l, x, divide(l, p, add(l, p, two)));
 }
 
 ELEMENT(element_gelu) {

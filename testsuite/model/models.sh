@@ -10,7 +10,7 @@
 MODELS=${MLCC_MODELS:-$SRC/../shared/models}
 small="mnist_cnn ad_toycar kws_dscnn resnet8 dtln_1 tree_ensemble ad_toycar_int8 kws_dscnn_int8 resnet8_int8"
 medium="vww_mobilenet vww_mobilenet_int8 genre_mlp yunet_n_320 slim_320 super_resolution"
-large="mobilenet_v2 mobilenet_v2_int8 mobilenet_v3_small efficientnet_b0 yolov8n"
+large="mobilenet_v2 mobilenet_v2_int8 mobilenet_v3_small efficientnet_b0 yolov8n wav2vec2_small"
 if [ ! -d "$MODELS" ]; then
     skip "models" "no folder $MODELS; MLCC_MODELS names another"
     finish
