@@ -96,7 +96,7 @@ static bool saturate(const Saturation *s, KInstr *cast, KMap *m) {
     const KInstr *min = def_of(rounded->arg[0], KOP_MIN), *max = min ? def_of(min->arg[0], KOP_MAX) : NULL;
     if (!constant_of(min, &hi) || !constant_of(max, &lo) || lo + zero < least || hi + zero > least + 255)
         return false;
-    bool whole = lo + zero == least && hi + zero == least + 255 && magnitude(s, max->arg[0], 0) < FITS;
+    bool whole = lo + zero == least && hi + zero == least + 255 && magnitude(s, max->arg[0], 0) < (double)FITS;
     KBuilder b = kb_before(s->k, cast);
     KValue *x = kb_nearest(&b, whole ? max->arg[0] : min->result[0]);
     if (zero != 0)

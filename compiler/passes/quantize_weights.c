@@ -92,7 +92,7 @@ enum { MANY_WEIGHTS = 72 };
 static bool one_serves(const Value *w, int axis, const float *scale) {
     double *power = ARENA_ARRAY(w->graph->arena, double, w->dim[axis]), most = 0;
     double depth = (double)value_count(w) / (double)w->dim[axis];
-    if (depth >= MANY_WEIGHTS)
+    if (depth >= (double)MANY_WEIGHTS)
         return false;
     for (int64_t i = 0; i < value_count(w); i++)
         power[quantize_channel(w, axis, i)] += const_float(w, i) * const_float(w, i);

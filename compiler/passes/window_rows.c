@@ -63,7 +63,7 @@ static bool applies(Node *n, const Target *t, Rows *r) {
     double image = 1;
     for (int d = 0; d < r->w.n; d++)
         image *= (double)r->w.before[d] + (double)r->w.in[d] + (double)r->w.after[d];
-    if (image * (double)(x->dim[0] * r->channels) > LARGEST * (double)value_count(x))
+    if (image * (double)(x->dim[0] * r->channels) > (double)LARGEST * (double)value_count(x))
         return false;
     /* In halves, two products cost one multiplication: where half of them would be with zeros, none is saved. */
     return !(t->dot & DOT_HALVES) || (r->planar ? width : width * r->channels) * 2 > r->length;
