@@ -22,7 +22,7 @@ typedef struct Summary {
     OpCounts ops;
     VEC(const Node *) unsupported;
     bool ok; /* the passes ran to the end; the rest is known only then */
-    int64_t parameters, weight_bytes, byte_weights, macs, arena;
+    int64_t parameters, weight_bytes, bytes_of[DT_COUNT], macs, arena;
     int kernels, calls;
 } Summary;
 
@@ -49,7 +49,7 @@ static void count_costs(const KModule *m, Summary *s) {
         if (b->kind == KBUF_CONST) {
             s->parameters += b->count;
             s->weight_bytes += kbuffer_bytes(b);
-            s->byte_weights += dtype_size(b->dtype) == 1 ? b->count : 0;
+            s->bytes_of[b->dtype] += kbuffer_bytes(b);
         }
     }
     for (int i = 0; i < m->calls.len; i++)
@@ -95,8 +95,12 @@ static void print_table(const Compilation *c, const Summary *s) {
     printf("%-12s %d in %d kernels\n", "calls", s->calls, s->kernels);
     printf("%-12s %lld\n", "MACs", (long long)s->macs);
     printf("%-12s %lld, %lld bytes", "parameters", (long long)s->parameters, (long long)s->weight_bytes);
-    if (s->byte_weights)
-        printf(", %lld of them in elements of 8 bits", (long long)s->byte_weights);
+    const char *before = ": ";
+    for (int t = 0; t < DT_COUNT; t++) {
+        if (s->bytes_of[t])
+            printf("%s%lld %s", before, (long long)s->bytes_of[t], dtype_name((DType)t));
+        before = s->bytes_of[t] ? ", " : before;
+    }
     putchar('\n');
     printf("%-12s %lld bytes\n", "arena", (long long)s->arena);
     print_notes("float", &c->graph->floats);
@@ -158,6 +162,10 @@ static void print_json(const Compilation *c, const Summary *s, const char *path)
         cJSON_AddNumberToObject(j, "macs", (double)s->macs);
         cJSON_AddNumberToObject(j, "parameters", (double)s->parameters);
         cJSON_AddNumberToObject(j, "weight_bytes", (double)s->weight_bytes);
+        cJSON *types = cJSON_AddObjectToObject(j, "weight_bytes_by_type");
+        for (int t = 0; t < DT_COUNT; t++)
+            if (s->bytes_of[t])
+                cJSON_AddNumberToObject(types, dtype_name((DType)t), (double)s->bytes_of[t]);
         cJSON_AddNumberToObject(j, "arena_bytes", (double)s->arena);
         cJSON_AddNumberToObject(j, "kernels", s->kernels);
         cJSON_AddNumberToObject(j, "calls", s->calls);

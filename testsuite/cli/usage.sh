@@ -105,6 +105,8 @@ says "-o /dev/stdout is no form" 2 "" "suffix" small.onnx -o /dev/stdout
 
 says "check" 0 "supported *yes" "" check small.onnx
 says "check of a Conv counts MACs" 0 "MACs *648" "" check conv.onnx
+says "check of parameters by type" 0 "parameters .* bytes: [0-9]* f32\$" "" check conv.onnx
+says "check --json of parameters by type" 0 '"f32":' "" check --json conv.onnx
 says "check --json" 0 '"supported":	*true' "" check --json conv.onnx
 says "check of what is unsupported" 1 "NoSuchOperator" "node_of_y" check unsupported.onnx
 says "check --json of what is unsupported" 1 '"supported":	*false' "node_of_b" check --json -q unsupported.onnx
