@@ -146,6 +146,24 @@ static char **value_names(Arena *a, int n, Value *const *v) {
     return names;
 }
 
+/* Windows' attributes that say what holds without them. */
+static bool is_default(const Node *n, const Attr *a) {
+    static const char *const windows[] = {"Conv", "ConvTranspose", "ConvInteger", "MaxPool", "AveragePool", NULL};
+    bool window = false, pads = !strcmp(a->name, "pads");
+    for (int i = 0; windows[i]; i++)
+        window = window || (!*n->domain && !strcmp(n->op_type, windows[i]));
+    if (!window || (a->kind == ATTR_INT && strcmp(a->name, "group") != 0))
+        return false;
+    if (a->kind == ATTR_INT)
+        return a->i == 1;
+    if (a->kind != ATTR_INTS || (!pads && strcmp(a->name, "strides") != 0 && strcmp(a->name, "dilations") != 0))
+        return false;
+    for (int i = 0; i < a->n; i++)
+        if (a->ints[i] != !pads)
+            return false;
+    return true;
+}
+
 static Onnx__NodeProto *node(Export *e, const Node *n) {
     Onnx__NodeProto *p = ARENA_NEW(e->arena, Onnx__NodeProto);
     onnx__node_proto__init(p);
@@ -156,11 +174,12 @@ static Onnx__NodeProto *node(Export *e, const Node *n) {
     p->input = value_names(e->arena, n->nin, n->in);
     p->n_output = (size_t)n->nout;
     p->output = value_names(e->arena, n->nout, n->out);
-    p->n_attribute = (size_t)n->nattrs;
     p->attribute = ARENA_ARRAY(e->arena, Onnx__AttributeProto *, n->nattrs + 1);
     for (int i = 0; i < n->nattrs; i++) {
-        p->attribute[i] = attribute(e->arena, &n->attr[i]);
-        if (p->attribute[i] && strcmp(n->domain, "mlcc") != 0)
+        if (is_default(n, &n->attr[i]))
+            continue;
+        Onnx__AttributeProto *a = p->attribute[p->n_attribute++] = attribute(e->arena, &n->attr[i]);
+        if (a && strcmp(n->domain, "mlcc") != 0)
             continue;
         diag_error(e->diag, node_place(n), "this operator cannot be written to an ONNX file");
         return NULL;

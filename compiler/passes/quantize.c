@@ -4,6 +4,8 @@
  * operator then (a product, its bias, its ReLU). */
 #include "passes/quantize.h"
 
+#include <string.h>
+
 #include "ops/op.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
@@ -220,6 +222,28 @@ QuantizePlan quantize_plan(Graph *g, QuantizeKind kind) {
     return p;
 }
 
+/* Nodes keep their names; what lies between them needs no long ones, which stand in a file at each user. */
+static void shorten_names(const QuantizePlan *p) {
+    enum { LONGEST = 12 };
+    Graph *g = p->graph;
+    StrMap renamed = {0};
+    for (const Node *n = g->first; n; n = n->next) {
+        for (int i = 0; i < n->nout; i++) {
+            Value *v = n->out[i];
+            if (!v || v->is_output || strlen(v->name) <= LONGEST)
+                continue;
+            const char *name = graph_fresh_name(g, "v");
+            strmap_put(g->arena, &renamed, v->name, (void *)(uintptr_t)name);
+            v->name = name;
+            strmap_put(g->arena, &g->names, name, v);
+        }
+    }
+    for (int i = 0; i < p->items.len; i++) {
+        const char *name = strmap_get(&renamed, p->items.data[i].dequantized);
+        p->items.data[i].dequantized = name ? name : p->items.data[i].dequantized;
+    }
+}
+
 void quantize_apply(QuantizePlan *p, const QuantizeRecipe *r) {
     if (r->kind == QUANTIZE_STATIC)
         quantize_apply_static(p, r);
@@ -228,4 +252,5 @@ void quantize_apply(QuantizePlan *p, const QuantizeRecipe *r) {
     else
         quantize_apply_weights(p, r);
     pass_dead(p->graph);
+    shorten_names(p);
 }

@@ -103,6 +103,27 @@ for kind in --samples=20 --dynamic --weights-only=int8 --weights-only=int4 --wei
     agrees sequence_q.onnx sequence.npy
 done
 
+# Long names and attributes that say what holds without them do not swell the file; nodes keep their names.
+"$PYTHON" - "$model" long.onnx <<'END' || exit 1
+import sys
+import onnx
+m = onnx.load(sys.argv[1])
+for n in m.graph.node:
+    n.name = "a/long/name/of/the/node/" + n.name
+    n.input[:] = ["a/long/name/of/" * 4 + v if v[1:].isdigit() else v for v in n.input]
+    n.output[:] = ["a/long/name/of/" * 4 + v if v[1:].isdigit() else v for v in n.output]
+    if n.op_type == "Conv":
+        n.attribute.extend([onnx.helper.make_attribute("dilations", [1, 1]), onnx.helper.make_attribute("group", 1)])
+onnx.save(m, sys.argv[2])
+END
+for kind in --samples=100 --dynamic; do
+    "$MLCC" quantize -q "$model" --calibrate digits.npz $kind -o short_q.onnx >out
+    case_ok "long names, $kind" "$MLCC" quantize long.onnx --calibrate digits.npz --verify-ir $kind -o long_q.onnx
+    grep -q 'a/long/name/of/the/node/conv2 (Conv)' out && pass "long names, $kind: nodes" || fail "long names, $kind: nodes" "$(cat out)"
+    above "long names, $kind: size" "$(wc -c <long_q.onnx)" "$(($(wc -c <short_q.onnx) + 500))"
+    agrees long_q.onnx image.npy
+done
+
 # --- in one step to C: the same as in two, and the weights stay small ---
 
 weights() {
