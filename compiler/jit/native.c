@@ -70,10 +70,11 @@ const Target *jit_native_target(Arena *a) {
         t->vector_registers = 32;
         t->fma = true;
         t->widening = true;
-        bool dotprod = has(t->features, "+dotprod"), mixed = has(t->features, "+i8mm");
-        t->dot = dotprod ? DOT_S8S8 | (mixed ? DOT_U8S8 : 0) : DOT_NARROW;
+        bool dotprod = has(t->features, "+dotprod"), pairs = has(t->features, "+i8mm");
+        t->saturates = true;
+        t->dot = dotprod ? DOT_S8S8 | (pairs ? DOT_PAIRS : 0) : DOT_NARROW;
         t->c_guard = !dotprod ? "defined(__aarch64__) && defined(__ARM_NEON)"
-                     : mixed  ? "defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_MATMUL_INT8)"
+                     : pairs  ? "defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_MATMUL_INT8)"
                               : "defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)";
     } else {
         /* Without a vector form that is known to be good: scalars, and their fusing left alone. */
