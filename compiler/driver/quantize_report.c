@@ -29,7 +29,9 @@ static const char *type_of(const QuantizeJob *j, int i) {
     static const char *const names[] = {[PRECISION_8] = "int8", [PRECISION_16] = "int16", [PRECISION_FLOAT] = "float"};
     DType w = j->recipe.weights;
     QuantizePrecision p = j->float_weights[i] ? PRECISION_FLOAT : j->precision[i];
-    return p == PRECISION_FLOAT || j->recipe.kind != QUANTIZE_WEIGHTS ? names[p] : w == DT_I4 ? "int4" : w == DT_F16 ? "float16" : w == DT_BF16 ? "bfloat16" : "int8";
+    if (p == PRECISION_FLOAT || j->recipe.kind != QUANTIZE_WEIGHTS)
+        return names[p];
+    return w == DT_I4 ? "int4" : w == DT_F16 ? "float16" : w == DT_BF16 ? "bfloat16" : "int8";
 }
 
 static void print_layers(const QuantizeJob *j, FILE *out) {

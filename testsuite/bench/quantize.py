@@ -74,7 +74,8 @@ class Bench:
             x, y = x.ravel().astype(float), y.ravel().astype(float)
             cosine.append(x @ y / np.linalg.norm(x) / np.linalg.norm(y))
         size = os.path.getsize(path)
-        print(f"  {what:28} cosine {min(cosine):.6f} mean {np.mean(cosine):.6f}  {size:9} bytes {self.size / size:5.2f}{self.right(got)}", flush=True)
+        print(f"  {what:28} cosine {min(cosine):.6f} mean {np.mean(cosine):.6f}  {size:9} bytes {self.size / size:5.2f}"
+              f"{self.right(got)}", flush=True)
 
     def attempt(self, what, make):
         path = os.path.join(self.folder, "q.onnx")
@@ -82,10 +83,9 @@ class Bench:
             return
         try:
             make(path)
+            self.report(what, path)
         except Exception as e:  # whatever the peer raises
             print(f"  {what:28} failed: {str(e)[-200:]}")
-            return
-        self.report(what, path)
 
     def ours(self, options):
         def make(path):

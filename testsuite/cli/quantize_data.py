@@ -65,4 +65,10 @@ far = np.where(np.arange(64) % 16 == 3, 5, 0.05)
 model("far", [1, 64, 8, 8], [node("Conv", ["x", "w"], ["h"]), node("Relu", ["h"], ["r"]), node("Conv", ["r", "m"], ["y"])],
       {"w": np.diag(far)[:, :, None, None], "m": normal((16, 64, 1, 1)) * 0.2}, abs(normal((30, 1, 64, 8, 8))))
 
+# Neighbours alike, in groups, with steps and borders: what filters see is far from independent.
+smooth = np.cumsum(np.cumsum(normal((20, 2, 8, 14, 14)), axis=3), axis=4) / 8
+model("alike", [2, 8, 14, 14],
+      [node("Conv", ["x", "w", "b"], ["y"], group=4, strides=[2, 1], pads=[1, 0, 1, 2], dilations=[1, 2])],
+      {"w": normal((16, 2, 3, 3)) * 0.2, "b": normal(16) * 0.1}, smooth)
+
 model("relu", [2, 3], [node("Relu", ["x"], ["y"])], {}, normal((2, 2, 3)))

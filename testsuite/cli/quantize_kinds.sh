@@ -71,6 +71,10 @@ for kind in --dynamic --method=minmax; do
     agrees errors.onnx image.npy
 done
 
+"$MLCC" quantize -q alike.onnx --calibrate alike.npz --weights-only=int8 --rounding=nearest -o near.onnx >without
+case_ok "rounding what groups of filters see alike" "$MLCC" quantize alike.onnx --calibrate alike.npz --weights-only=int8 -o errors.onnx
+above "rounding what groups of filters see alike: 3 dB" "$(number SNR without | awk '{ print $1 + 3 }')" "$(number SNR out)"
+
 # helps NAME MODEL OPTION KIND...: less noise with the option than without.
 helps() {
     helped=$1 from=$2 option=$3
