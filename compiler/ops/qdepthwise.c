@@ -8,10 +8,17 @@
 
 enum { WORD = 4, MOST_ROWS = 2 * WORD };
 
+/* No window lies in the padding alone, so that the image's row next to it is one that others of the window's rows are. */
+static bool meets_image(const Window *w) {
+    int64_t extent = (w->kernel[0] - 1) * w->dilation[0] + 1;
+    return w->before[0] < extent && (w->out[0] - 1) * w->stride[0] - w->before[0] < w->in[0];
+}
+
 bool depthwise_suits(const Lower *l, const Node *n, const Value *k, const Window *w, int64_t group) {
     const Value *x = n->in[0];
-    return l->options.words && w->n == 2 && value_is_const(k) && k->dtype == DT_I8 && k->dim[1] == 1 && k->dim[0] == group && group > 1 &&
-           w->kernel[0] > 1 && w->kernel[0] <= MOST_ROWS && (x->dtype == DT_I8 || x->dtype == DT_U8) && x->storage.stride[1] == 1;
+    bool bytes = x->dtype == DT_I8 || x->dtype == DT_U8, depthwise = k->dim[1] == 1 && k->dim[0] == group && group > 1;
+    return l->options.words && w->n == 2 && value_is_const(k) && k->dtype == DT_I8 && bytes && depthwise && meets_image(w) &&
+           w->kernel[0] > 1 && w->kernel[0] <= MOST_ROWS && x->storage.stride[1] == 1;
 }
 
 /* The weights by columns, channels and rows, these in fours. */

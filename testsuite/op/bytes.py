@@ -81,6 +81,7 @@ def depthwise(t, zero):
             ((1, 33, 12, 30), (2, 1), dict(strides=[1, 3])),
             ((1, 48, 14, 9), (4, 3), dict(dilations=[3, 2], pads=[4, 2, 5, 2])),
             ((1, 32, 20, 6), (8, 2), dict(pads=[7, 0, 0, 1], strides=[3, 1])),
+            ((1, 32, 5, 6), (3, 3), dict(pads=[4, 4, 5, 5], strides=[3, 3])),
             ((1, 32, 20, 6), (7, 3), dict())):
         add("ConvInteger", extremes(t, shape), extremes(np.int8, (shape[1], 1, *kernel)), zero, group=shape[1], **attributes)
 
