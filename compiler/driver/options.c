@@ -81,17 +81,20 @@ static const struct Row {
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
-static unsigned verb_bit(const Verb *v) {
+/* Of the verb of that name; 0 where there is none. */
+static unsigned bit_named(const char *name) {
     static const struct {
         const char *name;
         unsigned bit;
     } verbs[] = {{"", COMPILE}, {"bench", BENCH}, {"check", CHECK}, {"quantize", QUANTIZE}, {"run", RUN}, {"tune", TUNE},
                  {"verify", VERIFY}};
-    int i = 0;
-    while (strcmp(v->name, verbs[i].name) != 0)
-        i++;
-    return verbs[i].bit;
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (!strcmp(name, verbs[i].name))
+            return verbs[i].bit;
+    return 0;
 }
+
+static unsigned verb_bit(const Verb *v) { return bit_named(v->name); }
 
 static void print_help(const Verb *v) {
     printf("Usage: mlcc %s%s%s\n%s\n\nOptions:\n", v->name, *v->name ? " " : "", v->usage, v->summary);
@@ -314,6 +317,8 @@ static int take_operands(const Verb *verb, int n, char **operand, Options *o) {
         return -1;
     if (n < verb->min_operands)
         return usage_error(verb, !strcmp(verb->name, "verify") ? "no test case given" : "no model given", NULL);
+    if (n > 1 && verb_bit(verb) == COMPILE && bit_named(operand[0]))
+        return usage_error(verb, "a verb stands before the options:", operand[0]);
     if (verb->max_operands >= 0 && n > verb->max_operands)
         return usage_error(verb, "one operand too many:", operand[verb->max_operands]);
     return -1;

@@ -56,6 +56,7 @@ says "option without its argument" 2 "" "error: .*-o" small.onnx -o
 says "long option without its argument" 2 "" "error: .*--target" small.onnx -o x.c --target
 says "option with an argument too many" 2 "" "error: .*--verify-ir=3" small.onnx -o x.c --verify-ir=3
 says "two models" 2 "" "error: .*conv.onnx" small.onnx conv.onnx -o x.c
+says "a verb behind an option" 2 "" "error: .*before the options.*check" -q check small.onnx
 says "no output" 2 "" "error: .*-o" small.onnx
 says "unknown suffix" 2 "" "error: .*x.exe" small.onnx -o x.exe
 says "no suffix" 2 "" "error: .*suffix" small.onnx -o out_of_nothing
