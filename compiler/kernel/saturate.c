@@ -85,8 +85,10 @@ static bool constant_of(const KInstr *i, double *x) {
 
 /* cast(bitcast(min(max(x, lo), hi) + rounder) + zero - rounder_bits) */
 static bool saturate(const Saturation *s, KInstr *cast, KMap *m) {
+    if (cast->op != KOP_CAST)
+        return false;
     KType t = cast->result[0]->type;
-    if (cast->op != KOP_CAST || t.lanes < FEWEST_LANES || (t.dtype != DT_I8 && t.dtype != DT_U8))
+    if (t.lanes < FEWEST_LANES || (t.dtype != DT_I8 && t.dtype != DT_U8))
         return false;
     const KInstr *sum = def_of(cast->arg[0], KOP_ADD), *k = sum ? def_of(sum->arg[1], KOP_CONST) : NULL, *bits = k ? def_of(sum->arg[0], KOP_BITCAST) : NULL;
     const KInstr *rounded = bits ? def_of(bits->arg[0], KOP_ADD) : NULL;
