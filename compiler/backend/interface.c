@@ -7,6 +7,7 @@
 
 #include "backend/c/print.h"
 #include "support/embed.h"
+#include "support/ints.h"
 
 enum { WEIGHTS_ALIGN = 64 };
 
@@ -90,10 +91,7 @@ void interface_const_bytes(const KBuffer *b, void (*put)(void *to, const void *d
     }
 }
 
-static int64_t padded_size(const KBuffer *b) {
-    int64_t n = kbuffer_bytes(b);
-    return (n + WEIGHTS_ALIGN - 1) / WEIGHTS_ALIGN * WEIGHTS_ALIGN;
-}
+static int64_t padded_size(const KBuffer *b) { return round_up(kbuffer_bytes(b), WEIGHTS_ALIGN); }
 
 int64_t interface_weights_offset(const KModule *m, const KBuffer *wanted) {
     int64_t at = 0;

@@ -285,7 +285,7 @@ static bool lanes_range(const KValue *v, int64_t *lo, int64_t *hi) {
         return kernel_value_range(v, lo, hi);
     if (!kernel_value_range(i->arg[0], &a[0], &a[1]) || !lanes_range(i->arg[1], &c[0], &c[1]))
         return false;
-    return !__builtin_sub_overflow(a[0], c[1], lo) && !__builtin_sub_overflow(a[1], c[0], hi);
+    return arithmetic_range(KOP_SUB, a, c, lo, hi);
 }
 
 bool kernel_fits_half(const KValue *v) {

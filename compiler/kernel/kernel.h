@@ -278,6 +278,11 @@ bool kx_range(KIndex x, int64_t *lo, int64_t *hi);
 bool kernel_value_range(const KValue *v, int64_t *lo, int64_t *hi);
 bool kernel_fits_half(const KValue *v); /* all lanes of an integer vector are in 16 signed bits */
 
+/* 3 * 2^22: floats from 2^23 to 2^24 are the integers, so that adding it rounds half to even, and leaves the integer in the
+ * low bits. What ops/quant.c builds with it, kernel/saturate.c knows again. */
+#define KERNEL_ROUNDER 12582912.0
+#define KERNEL_ROUNDER_BITS INT64_C(0x4b400000)
+
 /* --- functions (math.c): built on demand as kernel IR, so that every backend and lane count computes the same --- */
 
 typedef enum KMath {

@@ -153,8 +153,10 @@ static const double pio4_pair[2][2] = {{0.7853981852531433, -2.1855695000931213e
 
 /* --- rounding: adding and taking away a number whose unit in the last place is 1 --- */
 
+static double rounder(const Fn *f) { return f->wide ? 6755399441055744.0 : KERNEL_ROUNDER; }
+
 static V *nearest(Fn *f, V *x) { /* half to even, for |x| below 2^22 or 2^51 */
-    V *magic = num(f, f->wide ? 6755399441055744.0 : 12582912.0);
+    V *magic = num(f, rounder(f));
     return sub(f, add(f, x, magic), magic);
 }
 
@@ -185,7 +187,7 @@ typedef struct Reduced {
 } Reduced;
 
 static Reduced reduce_exp_biased(Fn *f, V *x, int bias) {
-    V *magic = num(f, (f->wide ? 6755399441055744.0 : 12582912.0) + bias);
+    V *magic = num(f, rounder(f) + bias);
     V *t = fma3(f, x, num(f, 1.44269504088896341), magic), *whole_part = sub(f, t, magic);
     const double *ln2 = ln2_split[f->wide];
     V *r = fma3(f, whole_part, num(f, -ln2[1]), fma3(f, whole_part, num(f, -ln2[0]), x));
@@ -613,7 +615,7 @@ static V *erf_of(Fn *f, V *x) {
 
 /* The tail beyond |x| is a power of two; x, or 0 where that is negative, less |x| times the tail. */
 static V *gelu_32_of(Fn *f, V *x) {
-    V *m = bin(f, KOP_MIN, num(f, 10.45), magnitude(f, x)), *magic = num(f, 12582912.0);
+    V *m = bin(f, KOP_MIN, num(f, 10.45), magnitude(f, x)), *magic = num(f, rounder(f));
     V *power = poly(f, &tail_poly, m), *t = add(f, power, magic), *fraction = sub(f, power, sub(f, t, magic));
     V *tail = from_bits(f, add(f, bits(f, poly(f, &exp2_poly, fraction)), into_exponent(f, bits(f, t))));
     return fma3(f, neg(f, m), tail, bin(f, KOP_MAX, num(f, 0), x));

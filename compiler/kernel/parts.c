@@ -238,6 +238,10 @@ static double best(const Parts *p, const KBlock *b, double runs) {
 
 /* --- cutting --- */
 
+static KIndex trips_of(KBuilder *b, const KInstr *loop, KIndex length) {
+    return kx_div(b, kx_add_const(b->arena, length, loop->step - 1), loop->step);
+}
+
 static KIndex share(Parts *p, KBuilder *b, const KInstr *loop, KIndex trips, int64_t after) {
     KIndex first = kx_share(b, kx_add_const(b->arena, kx_var(b->arena, p->part), after), trips, p->n);
     return kx_add(b->arena, kx_var(b->arena, loop->arg[0]), kx_scale(b->arena, first, loop->step));
@@ -246,7 +250,7 @@ static KIndex share(Parts *p, KBuilder *b, const KInstr *loop, KIndex trips, int
 static void cut_loop(Parts *p, KInstr *loop) {
     KBuilder b = kb_before(p->k, loop);
     KIndex lo = kx_var(b.arena, loop->arg[0]), hi = kx_var(b.arena, loop->arg[1]), length = kx_sub(b.arena, hi, lo);
-    KIndex trips = kx_div(&b, kx_add_const(b.arena, length, loop->step - 1), loop->step);
+    KIndex trips = trips_of(&b, loop, length);
     KValue *from = kx_value(&b, share(p, &b, loop, trips, 0)), *to = kx_value(&b, share(p, &b, loop, trips, 1));
     int64_t constant;
     if (!kx_is_const(length, &constant) || constant % loop->step)
@@ -263,7 +267,7 @@ static void cut_both(Parts *p, KInstr *loop) {
     KBuilder b = kb_before(p->k, loop);
     Arena *a = b.arena;
     KIndex lo = kx_var(a, loop->arg[0]), length = kx_sub(a, kx_var(a, loop->arg[1]), lo);
-    KIndex all = kx_scale(a, kx_div(&b, kx_add_const(a, length, loop->step - 1), loop->step), units);
+    KIndex all = kx_scale(a, trips_of(&b, loop, length), units);
     KIndex from = kx_share(&b, kx_var(a, p->part), all, p->n), to = kx_share(&b, kx_add_const(a, kx_var(a, p->part), 1), all, p->n);
     KIndex first = kx_div(&b, from, units), end = kx_div(&b, kx_add_const(a, to, units - 1), units);
     KValue *begin = kx_value(&b, kx_add(a, lo, kx_scale(a, first, loop->step)));

@@ -9,10 +9,6 @@
 
 enum { DEEPEST = 8, FEWEST_LANES = 4, FITS = 1 << 30 /* with a zero point to come */ };
 
-/* Floats from 2^23 to 2^24 are the integers: 3 * 2^22, and its bits. */
-static const double rounder = 12582912;
-static const int64_t rounder_bits = 0x4b400000;
-
 typedef struct Saturation {
     const KModule *m;
     KKernel *k;
@@ -92,9 +88,9 @@ static bool saturate(const Saturation *s, KInstr *cast, KMap *m) {
         return false;
     const KInstr *sum = def_of(cast->arg[0], KOP_ADD), *k = sum ? def_of(sum->arg[1], KOP_CONST) : NULL, *bits = k ? def_of(sum->arg[0], KOP_BITCAST) : NULL;
     const KInstr *rounded = bits ? def_of(bits->arg[0], KOP_ADD) : NULL;
-    if (!rounded || rounded->result[0]->type.dtype != DT_F32 || !is_number(rounded->arg[1], rounder))
+    if (!rounded || rounded->result[0]->type.dtype != DT_F32 || !is_number(rounded->arg[1], KERNEL_ROUNDER))
         return false;
-    double lo, hi, zero = (double)(k->imm.i + rounder_bits), least = t.dtype == DT_I8 ? -128 : 0;
+    double lo, hi, zero = (double)(k->imm.i + KERNEL_ROUNDER_BITS), least = t.dtype == DT_I8 ? -128 : 0;
     const KInstr *min = def_of(rounded->arg[0], KOP_MIN), *max = min ? def_of(min->arg[0], KOP_MAX) : NULL;
     if (!constant_of(min, &hi) || !constant_of(max, &lo) || lo + zero < least || hi + zero > least + 255)
         return false;

@@ -305,12 +305,12 @@ typedef struct Tile {
     int vectors, rows; /* accumulators: vectors x rows */
 } Tile;
 
-static bool has_either(const KBlock *b, KOp x, KOp y) {
+static bool has_op(const KBlock *b, KOp op) {
     for (const KInstr *i = b->first; i; i = i->next) {
-        if (i->op == x || i->op == y)
+        if (i->op == op)
             return true;
         for (int n = 0; n < 2; n++)
-            if (i->block[n] && has_either(i->block[n], x, y))
+            if (i->block[n] && has_op(i->block[n], op))
                 return true;
     }
     return false;
@@ -318,7 +318,7 @@ static bool has_either(const KBlock *b, KOp x, KOp y) {
 
 /* The machine multiplies two rows at once. */
 static bool takes_pairs(const Schedule *s, const KBlock *b) {
-    return s->target->dot & DOT_PAIRS && has_either(b, KOP_DOT_LONG, KOP_DOT_LONG);
+    return s->target->dot & DOT_PAIRS && has_op(b, KOP_DOT_LONG);
 }
 
 static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool halves, bool pairs) {
@@ -340,7 +340,7 @@ static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool
 }
 
 static Tile largest_tile(const Schedule *s, bool rows, const KBlock *body) {
-    bool halves = s->target->dot & DOT_HALVES && has_either(body, KOP_DOT, KOP_DOT_S8);
+    bool halves = s->target->dot & DOT_HALVES && (has_op(body, KOP_DOT) || has_op(body, KOP_DOT_S8));
     Tile t = largest_tile_by_rule(s, rows, accumulators(body), halves, takes_pairs(s, body));
     if (s->choice.vectors)
         t.vectors = s->choice.vectors;
@@ -393,17 +393,6 @@ static void tile(Schedule *s, KInstr *row, bool blocks, int rows, int lanes) {
     }
 }
 
-static bool makes_words(const KBlock *b) {
-    for (const KInstr *i = b->first; i; i = i->next) {
-        if (i->op == KOP_WORDS)
-            return true;
-        for (int n = 0; n < 2; n++)
-            if (i->block[n] && makes_words(i->block[n]))
-                return true;
-    }
-    return false;
-}
-
 /* The row loop with the vector loop right inside, or the loop over its blocks: borders apart, the middle in tiles. */
 static void tile_rows_of(Schedule *s, KInstr *row, bool blocks, Tile t, int lanes) {
     int64_t lo, hi, from, to;
@@ -417,7 +406,7 @@ static void tile_rows_of(Schedule *s, KInstr *row, bool blocks, Tile t, int lane
         return;
     if (from > lo && !schedule_cut(s->k, row, from, &middle))
         return;
-    if (after && middle != row && from == lo + 1 && hi == to + 1 && !makes_words(row->block[0])) {
+    if (after && middle != row && from == lo + 1 && hi == to + 1 && !has_op(row->block[0], KOP_WORDS)) {
         /* One piece of code for both borders, unless they share words with what is between. */
         KBuilder b = kb_before(s->k, row);
         row->arg[1] = kb_int(&b, DT_INDEX, hi);
@@ -674,7 +663,7 @@ static void unroll_short(KKernel *k, KBlock *b, int most) {
                 unroll_short(k, i->block[n], most);
         int64_t lo, hi, trips;
         if (i->op == KOP_FOR && i->loop == KLOOP_REDUCE && kloop_bounds(i, &lo, &hi, &trips) && trips <= 9 &&
-            trips * count_instrs(i->block[0]) <= (makes_words(i->block[0]) ? 2 * most : most))
+            trips * count_instrs(i->block[0]) <= (has_op(i->block[0], KOP_WORDS) ? 2 * most : most))
             schedule_unroll(k, i);
     }
 }

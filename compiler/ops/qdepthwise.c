@@ -5,6 +5,7 @@
 #include "ops/qdepthwise.h"
 
 #include "ops/quant.h"
+#include "support/ints.h"
 
 enum { WORD = 4, MOST_ROWS = 2 * WORD };
 
@@ -83,7 +84,7 @@ static KIndex weight_at(Lower *l, const Value *k, KIndex column, KIndex channel,
 static KValue *by_words(Lower *l, const Node *n, const Value *k, const Window *w, KParam *weights, const KIndex *idx, KValue *sum, bool shifted) {
     KBuilder *b = &l->b;
     int count = (int)w->kernel[0];
-    int64_t rows = (count + WORD - 1) / WORD * WORD;
+    int64_t rows = round_up(count, WORD);
     Window columns = axis(w, 1);
     Row row[MOST_ROWS];
     KValue *mask[MOST_ROWS / WORD];
@@ -117,7 +118,7 @@ static KValue *by_words(Lower *l, const Node *n, const Value *k, const Window *w
 /* The same weights, one product after the other. */
 static KValue *by_products(Lower *l, const Node *n, const Value *k, const Window *w, KParam *weights, const KIndex *idx, KValue *sum, bool shifted) {
     KBuilder *b = &l->b;
-    int64_t rows = (w->kernel[0] + WORD - 1) / WORD * WORD;
+    int64_t rows = round_up(w->kernel[0], WORD);
     WindowLoops loops = window_open(l, w, idx + 2, KLOOP_REDUCE, 1, &sum);
     const KIndex at[] = {idx[0], idx[1], loops.at[0], loops.at[1]};
     KValue *x = lower_load(l, n, 0, at);
@@ -129,6 +130,6 @@ static KValue *by_products(Lower *l, const Node *n, const Value *k, const Window
 }
 
 KValue *depthwise_sum(Lower *l, const Node *n, const Value *k, const Window *w, const KIndex *idx, KValue *sum, bool shifted) {
-    KParam *weights = column_weights(l, n, k, w, (w->kernel[0] + WORD - 1) / WORD * WORD);
+    KParam *weights = column_weights(l, n, k, w, round_up(w->kernel[0], WORD));
     return (l->options.plain ? by_products : by_words)(l, n, k, w, weights, idx, sum, shifted);
 }

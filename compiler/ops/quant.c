@@ -109,11 +109,6 @@ KValue *quant_centred(Lower *l, KValue *element, KValue *zero) {
     return kb_binary(&l->b, KOP_SUB, kb_cast(&l->b, element, DT_I32), zero);
 }
 
-/* 3 * 2^22: floats from 2^23 to 2^24 are the integers, so that adding it rounds half to even, and leaves the integer in
- * the low bits. */
-static const double rounder = 12582912;
-static const int64_t rounder_bits = 0x4b400000;
-
 int64_t quant_least(DType t) { return dtype_is_signed(t) ? INT64_MIN >> (64 - dtype_width(t)) : 0; }
 
 int64_t quant_most(DType t) { return quant_least(t) + ((int64_t)1 << dtype_width(t)) - 1; }
@@ -123,8 +118,8 @@ KValue *quant_round(Lower *l, KValue *x, KValue *zero, DType to) {
     KValue *lo = kb_cast(b, kb_binary(b, KOP_SUB, kb_int(b, DT_I32, quant_least(to)), zero), DT_F32);
     KValue *hi = kb_cast(b, kb_binary(b, KOP_SUB, kb_int(b, DT_I32, quant_most(to)), zero), DT_F32);
     x = kb_binary(b, KOP_MIN, kb_binary(b, KOP_MAX, x, lo), hi);
-    KValue *y = kb_bitcast(b, kb_binary(b, KOP_ADD, x, kb_float(b, DT_F32, rounder)), DT_I32);
-    return kb_cast(b, kb_binary(b, KOP_ADD, y, kb_binary(b, KOP_SUB, zero, kb_int(b, DT_I32, rounder_bits))), dtype_stored(to));
+    KValue *y = kb_bitcast(b, kb_binary(b, KOP_ADD, x, kb_float(b, DT_F32, KERNEL_ROUNDER)), DT_I32);
+    return kb_cast(b, kb_binary(b, KOP_ADD, y, kb_binary(b, KOP_SUB, zero, kb_int(b, DT_I32, KERNEL_ROUNDER_BITS))), dtype_stored(to));
 }
 
 void quant_dynamic(Lower *l, KValue *least, KValue *most, KValue **scale, KValue **zero) {

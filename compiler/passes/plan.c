@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "passes/passes.h"
+#include "support/ints.h"
 
 enum { ALIGN = 64, TRIES = 400 };
 
@@ -42,7 +43,7 @@ static void touch(Plan *p, int *slot, Value *v, int call) {
     if (!slot[root->id]) {
         slot[root->id] = p->n + 1;
         int64_t bytes = root->buffer_size * dtype_size(root->dtype);
-        p->block[p->n++] = (Block){root, (bytes + ALIGN - 1) / ALIGN * ALIGN, 0, call, call};
+        p->block[p->n++] = (Block){root, round_up(bytes, ALIGN), 0, call, call};
     }
     p->block[slot[root->id] - 1].last = call;
 }

@@ -9,6 +9,7 @@
 #include "ops/window.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
+#include "support/ints.h"
 
 enum { GROUP = 4, MOST = 8 /* beyond, one rest costs little */, MOST_INPUTS = 9, LARGEST = 16 /* times the image, in its padding */ };
 
@@ -24,8 +25,6 @@ typedef struct Rows {
     int64_t channels, length; /* bytes that become channels, the window's and zeros */
     bool planar;              /* one channel at a time; else all, side by side */
 } Rows;
-
-static int64_t rounded(int64_t x) { return (x + GROUP - 1) / GROUP * GROUP; }
 
 /* Whether the channels of v are planes, as far as that is known before layouts are. */
 static bool has_planes(const Value *v) {
@@ -57,9 +56,9 @@ static bool applies(Node *n, const Target *t, Rows *r) {
     r->channels = k->dim[1];
     if (r->channels % GROUP == 0 || r->channels > MOST || (r->w.dilation[last] != 1 && r->w.kernel[last] != 1))
         return false;
-    int64_t width = r->w.kernel[last], planes = r->channels * rounded(width), together = rounded(width * r->channels);
+    int64_t width = r->w.kernel[last], planes = r->channels * round_up(width, GROUP), together = round_up(width * r->channels, GROUP);
     r->planar = r->w.n == 2 && r->w.dilation[0] == 1 && r->channels > 1 && planes <= together && has_planes(x);
-    r->length = r->planar ? rounded(width) : together;
+    r->length = r->planar ? round_up(width, GROUP) : together;
     double image = 1;
     for (int d = 0; d < r->w.n; d++)
         image *= (double)r->w.before[d] + (double)r->w.in[d] + (double)r->w.after[d];
@@ -105,7 +104,7 @@ static Value *padded(const Rows *r) {
         pads[2 + d] = r->w.before[d];
         pads[x->rank + 2 + d] = r->w.after[d];
     }
-    int64_t columns = r->planar ? r->length : (r->length + r->channels - 1) / r->channels;
+    int64_t columns = r->planar ? r->length : divide_up(r->length, r->channels);
     int64_t missing = (r->w.out[last] - 1) * r->w.stride[last] + columns - r->w.before[last] - x->dim[x->rank - 1];
     if (pads[count - 1] < missing)
         pads[count - 1] = missing;
@@ -125,22 +124,18 @@ static Value *with_sign(const Rows *r, const Target *t, Value *x, Value **zero) 
     *zero = quant_has(r->n, r->at->zero) ? r->n->in[r->at->zero] : NULL;
     if (x == r->n->in[0] || suits == DT_NONE || suits == x->dtype)
         return x;
-    const Attr to = {.name = "to", .kind = ATTR_INT, .i = dtype_to_onnx(suits)};
     char *byte = ARENA_NEW(g->arena, char);
     static const char bit = (char)-128;
     *byte = (char)((*zero ? const_int(*zero, 0) : 0) + (suits == DT_U8 ? 128 : -128));
     *zero = graph_const(g, graph_fresh_name(g, "zero"), suits, 0, NULL, (Data){byte, 1});
     Value *in[] = {x, graph_const(g, graph_fresh_name(g, "sign"), x->dtype, 0, NULL, (Data){&bit, 1})};
-    x = edit_node(r->n, "BitwiseXor", r->n, 2, in)->out[0];
-    return edit_node_with(r->n, "", "Cast", r->n, 1, &x, 1, &to)->out[0];
+    return edit_cast(r->n, r->n, edit_node(r->n, "BitwiseXor", r->n, 2, in)->out[0], suits);
 }
 
 static Value *rows(const Rows *r, Value *x) {
     int last = r->w.n - 1;
-    const Attr attr[] = {{.name = "length", .kind = ATTR_INT, .i = r->length},
-                         {.name = "stride", .kind = ATTR_INT, .i = r->w.stride[last]},
-                         {.name = "count", .kind = ATTR_INT, .i = r->w.out[last]},
-                         {.name = "planar", .kind = ATTR_INT, .i = r->planar}};
+    const Attr attr[] = {edit_int("length", r->length), edit_int("stride", r->w.stride[last]), edit_int("count", r->w.out[last]),
+                         edit_int("planar", r->planar)};
     return edit_node_with(r->n, "mlcc", "WindowRows", r->n, 1, &x, 4, attr)->out[0];
 }
 

@@ -121,7 +121,6 @@ char *arena_printf(Arena *a, const char *format, ...) {
     return p;
 }
 
-
 void *arena_grow(Arena *a, void *data, int len, int *cap, size_t size) {
     int larger = *cap ? *cap * 2 : 4;
     if (*cap > INT32_MAX / 2)
