@@ -7,6 +7,7 @@ libmlcc_a_SOURCES += \
 	compiler/backend/c/interleave.c \
 	compiler/backend/c/rounding.c \
 	compiler/backend/c/function.c \
+	compiler/backend/c/halves.c \
 	compiler/backend/c/helpers.c \
 	compiler/backend/c/print.h \
 	compiler/backend/c/programs.c \

@@ -223,16 +223,12 @@ static bool is_wide_type(KType t) {
     case DT_I8: return t.lanes == 1 || t.lanes == 4 || t.lanes == 8;
     case DT_U16:
     case DT_I16:
+    case DT_F16:
+    case DT_BF16:
     case DT_BOOL:
     case DT_INDEX: return t.lanes == 1;
     default: return false;
     }
-}
-
-/* Halves are only read, and become floats. */
-static bool is_half_load(const KInstr *i) {
-    DType t = i->nresults ? i->result[0]->type.dtype : DT_NONE;
-    return i->op == KOP_LOAD && dtype_is_half(t) && i->result[0]->type.lanes == 1;
 }
 
 /* Eight bytes that become a word, maybe with their signs turned. */
@@ -258,7 +254,7 @@ static bool can_widen(const bool *v, const KBlock *block) {
         if (is_bytes_elsewhere(i))
             return false;
         for (int r = 0; r < i->nresults; r++)
-            if (v[i->result[r]->id] && !is_wide_type(i->result[r]->type) && !is_half_load(i) && !is_long_word(i))
+            if (v[i->result[r]->id] && !is_wide_type(i->result[r]->type) && !is_long_word(i))
                 return false;
         if (i->op == KOP_STORE && !is_wide_type(i->arg[0]->type))
             return false;

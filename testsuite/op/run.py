@@ -3,7 +3,7 @@
 
     run.py MLCC CC SRC WORK [OPERATOR or NAME_PART...]
 
-The official cases, and those of shapes.py, networks.py, attentions.py, packed.py and contrib.py. By JIT with the schedules of several
+The official cases, and those of shapes.py, networks.py, attentions.py, packed.py, halves.py and contrib.py. By JIT with the schedules of several
 targets, as C built plain and for this machine, and as an object; of the objects every third is enough. Prints FAIL and SKIP lines and the counts last; a
 case passes once for each way.
 """
@@ -23,6 +23,7 @@ import attentions
 import cases as onnx_cases
 import contrib
 import exporters
+import halves
 import networks
 import packed
 import shapes
@@ -286,7 +287,7 @@ def main():
 
     cases, left_out, others = onnx_cases.load(supported, meant(onnx_cases.official(work)))
     of_contrib = list(meant(contrib.cases()))
-    sources = itertools.chain(shapes.cases(), networks.cases(), attentions.cases(), packed.cases(), exporters.cases())
+    sources = itertools.chain(shapes.cases(), networks.cases(), attentions.cases(), packed.cases(), exporters.cases(), halves.cases())
     own, own_left_out, own_others = onnx_cases.load(supported, itertools.chain(meant(sources), of_contrib))
     left_out += own_left_out
     left_out += [(name, "ONNX's reference fails itself") for name in shapes.without_reference if is_meant(parts, name, None)]

@@ -103,14 +103,8 @@ static void scalar_abs(StrBuf *o, const char *name, DType t) {
     sb_puts(o, "}\n");
 }
 
-static void half_conversions(Helpers *h, const char *name, DType to, DType from);
-
 static void scalar_cast(Helpers *h, const char *name, DType to, DType from) {
     StrBuf *o = &h->text;
-    if (dtype_is_half(from) || dtype_is_half(to)) {
-        half_conversions(h, name, to, from);
-        return;
-    }
     const char *c = dtype_c(to);
     int bits = to == DT_INDEX ? 64 : dtype_bits(to);
     bool sign = dtype_is_signed(to);
@@ -131,34 +125,6 @@ static void scalar_cast(Helpers *h, const char *name, DType to, DType from) {
     else
         sb_printf(o, "    return x >= %s%s ? %s : x > 0.0%s ? (%s)x : (%s)0;\n", unsigned_limits[w], suffix, umost[w], suffix, c, c);
     sb_puts(o, "}\n");
-}
-
-static void half_conversions(Helpers *h, const char *name, DType to, DType from) {
-    StrBuf *o = &h->text;
-    if (from == DT_F16)
-        sb_printf(o, "static MLCC_INLINE float %s(uint16_t x) {\n"
-                     "    const uint32_t sign = (uint32_t)(x & 0x8000u) << 16, exponent = x >> 10 & 31u, mantissa = x & 0x3ffu;\n"
-                     "    const float tiny = (float)mantissa * 5.9604644775390625e-8f;\n"
-                     "    uint32_t u = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | mantissa << 13;\n"
-                     "    float y;\n"
-                     "    if (exponent == 0)\n        memcpy(&u, &tiny, sizeof u), u |= sign;\n"
-                     "    memcpy(&y, &u, sizeof y);\n    return y;\n}\n", name);
-    else if (from == DT_BF16)
-        sb_printf(o, "static float %s(uint16_t x) {\n    const uint32_t u = (uint32_t)x << 16;\n    float y;\n"
-                     "    memcpy(&y, &u, sizeof y);\n    return y;\n}\n", name);
-    else if (to == DT_F16)
-        sb_printf(o, "static uint16_t %s(float x) {\n"
-                     "    const float half = 0.5f;\n    uint32_t u, sign, m, n;\n    float y;\n"
-                     "    memcpy(&u, &x, sizeof u);\n    sign = u >> 16 & 0x8000u;\n    m = u & 0x7fffffffu;\n"
-                     "    if (m > 0x7f800000u)\n        return (uint16_t)(sign | 0x7e00u | (m >> 13 & 0x3ffu));\n"
-                     "    if (m >= 0x477ff000u)\n        return (uint16_t)(sign | 0x7c00u);\n"
-                     "    if (m < 0x38800000u) {\n        memcpy(&y, &m, sizeof y);\n        y += half;\n        memcpy(&m, &y, sizeof m);\n"
-                     "        memcpy(&n, &half, sizeof n);\n        return (uint16_t)(sign | (m - n));\n    }\n"
-                     "    m += 0xfffu + (m >> 13 & 1u);\n    return (uint16_t)(sign | (m - 0x38000000u) >> 13);\n}\n", name);
-    else
-        sb_printf(o, "static uint16_t %s(float x) {\n    uint32_t u;\n    memcpy(&u, &x, sizeof u);\n"
-                     "    if ((u & 0x7fffffffu) > 0x7f800000u)\n        return (uint16_t)(u >> 16 | 0x40u);\n"
-                     "    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);\n}\n", name);
 }
 
 /* What a BITCAST to t comes from. */
@@ -471,33 +437,10 @@ static bool byte_cast(Helpers *h, KType t, DType from) {
     return true;
 }
 
-/* Halves to floats: x86 has instructions for float16; bfloat16 is the upper half of a float. */
-static void widen_halves(Helpers *h, const char *name, KType t, DType from) {
-    const char *v = c_type(h, t), *u = c_type(h, (KType){from, t.lanes}), *word = c_type(h, (KType){DT_I32, t.lanes});
-    bool native = from == DT_F16 && (t.lanes == 8 || t.lanes == 16);
-    const char *one = from == DT_F16 ? c_helper(h, "cast", (KType){DT_F32, 1}, from) : "";
-    open_vector(h, v, name, arena_printf(h->arena, "%s x", u));
-    if (from == DT_BF16) {
-        sb_printf(&h->text, "    return (%s)(__builtin_convertvector(x, %s) << 16);\n}\n", v, word);
-        return;
-    }
-    if (native && t.lanes == 16)
-        sb_printf(&h->text, "#if defined(__AVX512F__)\n    return (%s)_mm512_cvtph_ps((__m256i)x);\n#else\n", v);
-    else if (native)
-        sb_printf(&h->text, "#if defined(__F16C__)\n    return (%s)_mm256_cvtph_ps((__m128i)x);\n#else\n", v);
-    sb_printf(&h->text, "    %s y;\n    for (int i = 0; i < %d; i++)\n        y[i] = %s(x[i]);\n    return y;\n%s}\n", v, t.lanes, one,
-              native ? "#endif\n" : "");
-}
-
 static void vector_cast(Helpers *h, const char *name, KType t, DType from) {
     const char *v = c_type(h, t), *u = c_type(h, (KType){from, t.lanes});
     bool f = dtype_is_float(from), g = dtype_is_float(t.dtype);
-    if (dtype_is_half(from) && t.dtype == DT_F32) {
-        widen_halves(h, name, t, from);
-        return;
-    }
-    bool half = dtype_is_half(from) || dtype_is_half(t.dtype);
-    if (half || (f && !g && t.dtype != DT_BOOL)) {
+    if (f && !g && t.dtype != DT_BOOL) {
         const char *one = c_helper(h, "cast", (KType){t.dtype, 1}, from);
         open_vector(h, v, name, arena_printf(h->arena, "%s x", u));
         sb_printf(&h->text, "    %s y;\n    for (int i = 0; i < %d; i++)\n        y[i] = %s(x[i]);\n    return y;\n}\n", v, t.lanes, one);
@@ -646,6 +589,8 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
         c_matmul_helper(h, name);
     else if (one_of(family, "fma_halves fma_halves_by"))
         c_riscv_widening_add(h, name, t, !strcmp(family, "fma_halves_by"));
+    else if (!strcmp(family, "cast") && (dtype_is_half(from) || dtype_is_half(t.dtype)))
+        c_half_helper(h, name, t, from);
     else if (!strcmp(family, "word"))
         word_helper(h, name, t.dtype, from);
     else if (t.lanes == 1)
