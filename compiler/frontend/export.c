@@ -169,7 +169,7 @@ static Onnx__NodeProto *node(Export *e, const Node *n) {
     onnx__node_proto__init(p);
     p->name = node_name(e, n);
     p->op_type = text(n->op_type);
-    p->domain = text(n->domain);
+    p->domain = *n->domain ? text(n->domain) : NULL;
     p->n_input = (size_t)n->nin;
     p->input = value_names(e->arena, n->nin, n->in);
     p->n_output = (size_t)n->nout;

@@ -37,7 +37,7 @@ static double largest_element(const Saturation *s, const KParam *p) {
         if (c->kernel != s->k)
             continue;
         const KBuffer *b = c->arg[p->index].buffer;
-        bool known = b->kind == KBUF_CONST && (uintptr_t)b->data.bytes % sizeof(float) == 0;
+        bool known = *most < INFINITY && b->kind == KBUF_CONST && (uintptr_t)b->data.bytes % sizeof(float) == 0;
         *most = fmax(*most, known ? largest_of(&b->data, 0, 0) : INFINITY);
         called = true;
     }

@@ -39,6 +39,9 @@ def elements(t):
     yield case(f"add_{label}", "QLinearAdd", binary, steps(a + b, 0.05, zero[2]), [1, 2, 4, 5, 6, 7], 1)
     yield case(f"mul_{label}", "QLinearMul", binary, steps(a * b, 0.05, zero[2]), [1, 2, 4, 5, 6, 7], 1)
     yield case(f"add_{label}_fed", "QLinearAdd", binary, steps(a + b, 0.05, zero[2]), [], 1)
+    wide, fixed = quantised(t, 1, 20000), quantised(t, 2, 20000)  # reading more than its bytes would leave the file
+    shifted = steps(real(wide, 0.02, zero[0]) + real(fixed, 0.03, zero[1]), 0.05, zero[2])
+    yield case(f"add_{label}_constant", "QLinearAdd", [wide, f(0.02), zero[0], fixed, *binary[4:]], shifted, range(1, 8), 1)
     unary = [x, f(0.02), zero[0], f(0.01), zero[2]]
     yield case(f"sigmoid_{label}", "QLinearSigmoid", unary, steps(1 / (1 + np.exp(-a)), 0.01, zero[2]), [1, 2, 3, 4], 1)
     long = quantised(t, 2, 150)
