@@ -40,8 +40,6 @@ typedef struct Pruning {
     int64_t together; /* channels are kept in groups of so many */
 } Pruning;
 
-static int least_of(DType t) { return t == DT_I8 ? -128 : 0; }
-
 /* NULL where channels are not followed. */
 static Channels *channels_of(const Pruning *p, const Value *v) { return v && v->id < p->ids ? p->of[v->id] : NULL; }
 
@@ -56,6 +54,7 @@ static int scale_output(const Node *n) { return is_gemm(n) ? 7 : 6; }
 
 typedef struct Weights {
     const uint8_t *bytes;
+    const Value *zero; /* NULL: 0 */
     bool is_signed;
     int out_axis, in_axis;
     int64_t outs, ins, taps, out_stride, in_stride;
@@ -65,6 +64,7 @@ static Weights weights_of(const Node *n) {
     const Value *w = n->in[3];
     bool columns = is_gemm(n) && !attr_int(n, "transB", 0);
     Weights r = {.bytes = w->data.bytes, .is_signed = w->dtype == DT_I8, .out_axis = columns, .in_axis = !columns, .taps = 1};
+    r.zero = quant_is_zero(n, 5) ? NULL : n->in[5];
     r.outs = w->dim[r.out_axis];
     r.ins = w->dim[r.in_axis];
     for (int d = 2; d < w->rank; d++)
@@ -74,9 +74,11 @@ static Weights weights_of(const Node *n) {
     return r;
 }
 
+/* Without its zero point. */
 static int64_t weight_at(const Weights *w, int64_t out, int64_t in, int64_t tap) {
     uint8_t x = w->bytes[out * w->out_stride + in * w->in_stride + tap];
-    return w->is_signed ? (int8_t)x : x;
+    int64_t zero = w->zero ? const_int(w->zero, value_count(w->zero) > 1 ? out : 0) : 0;
+    return (w->is_signed ? (int8_t)x : x) - zero;
 }
 
 static bool has_padding(const Node *n) {
@@ -99,8 +101,8 @@ static bool is_known(const Node *n, int i) { return !quant_has(n, i) || value_is
 static Kind kind_of_product(const Node *n) {
     int y = scale_output(n), bias = bias_input(n);
     const Value *w = n->in[3];
-    if (!is_scale(n, 1) || !is_number(n, 2) || !value_is_const(w) || !value_is_const(n->in[4]) || !quant_is_zero(n, 5) ||
-        !is_scale(n, y) || !is_number(n, y + 1) || !is_known(n, bias) || n->in[4]->rank > 1)
+    if (!is_scale(n, 1) || !is_number(n, 2) || !value_is_const(w) || !dtype_is_byte(w->dtype) || !value_is_const(n->in[4]) ||
+        !is_known(n, 5) || !is_scale(n, y) || !is_number(n, y + 1) || !is_known(n, bias) || n->in[4]->rank > 1)
         return OTHER;
     if (is_gemm(n)) {
         const Value *c = quant_has(n, bias) ? n->in[bias] : NULL;
@@ -118,7 +120,9 @@ static bool is_average(const Node *n) {
     return average && !attr_int(n, "channels_last", 0) && is_scale(n, 1) && is_number(n, 2) && is_scale(n, 3) && is_number(n, 4);
 }
 
-static bool is_lookup(const Node *n) { return node_is(n, "mlcc", "Lookup") && value_is_const(n->in[1]); }
+static bool is_lookup(const Node *n) {
+    return node_is(n, "mlcc", "Lookup") && dtype_is_byte(n->in[0]->dtype) && value_is_const(n->in[1]);
+}
 
 static bool is_bound(const Node *n) {
     return (edit_is(n, "Max") || edit_is(n, "Min")) && n->nin == 2 && is_number(n, 1) &&
@@ -149,14 +153,15 @@ static Kind kind_of(const Node *n) {
 
 static void bounds_of(const Pruning *p, const Value *v, int64_t c, int *lo, int *hi) {
     const Channels *ch = channels_of(p, v);
-    *lo = ch ? ch->lo[c] : least_of(v->dtype);
-    *hi = ch ? ch->hi[c] : least_of(v->dtype) + 255;
+    *lo = ch ? ch->lo[c] : (int)quant_least(v->dtype);
+    *hi = ch ? ch->hi[c] : (int)quant_most(v->dtype);
 }
 
 /* As the generated code rounds. */
 static int element_of(float x, const Node *n, int zero) {
     int64_t z = const_int(n->in[zero], 0);
-    float least = (float)(least_of(n->in[zero]->dtype) - z), most = (float)(least_of(n->in[zero]->dtype) + 255 - z);
+    DType t = n->in[zero]->dtype;
+    float least = (float)(quant_least(t) - z), most = (float)(quant_most(t) - z);
     x = x > least ? x : least;
     return (int)(nearbyintf(x < most ? x : most) + (float)z);
 }
@@ -233,8 +238,8 @@ static Channels *new_channels(Pruning *p, const Value *v) {
     ch->gone = ARENA_ARRAY(p->g->arena, bool, ch->n);
     ch->stays = ARENA_ARRAY(p->g->arena, bool, ch->n);
     for (int64_t c = 0; c < ch->n; c++) {
-        ch->lo[c] = least_of(v->dtype);
-        ch->hi[c] = ch->lo[c] + 255;
+        ch->lo[c] = (int)quant_least(v->dtype);
+        ch->hi[c] = (int)quant_most(v->dtype);
         ch->gone[c] = !v->is_output;
     }
     return ch;
@@ -251,11 +256,12 @@ static bool *find_unread(const Pruning *p, const Weights *w) {
     return unread;
 }
 
+static bool is_element(const Value *v) { return dtype_is_integer(v->dtype) && dtype_size(v->dtype) <= 2; }
+
 static void find_bounds(Pruning *p, const Node *n) {
     const Value *y = n->out[0];
     Kind kind = kind_of(n);
-    if (kind == OTHER || !dtype_is_byte(y->dtype) || !dtype_is_byte(n->in[0]->dtype) ||
-        (kind == SUM && !dtype_is_byte(n->in[3]->dtype)) || y->dim[1] > MOST_CHANNELS || !value_count(y))
+    if (kind == OTHER || !is_element(y) || !is_element(n->in[0]) || (kind == SUM && !is_element(n->in[3])) || y->dim[1] > MOST_CHANNELS || !value_count(y))
         return;
     Channels *ch = new_channels(p, y);
     bool product = kind == DENSE || kind == DEPTHWISE, padding = product && has_padding(n);

@@ -37,6 +37,15 @@ static bool only_user(const Value *v) { return value_only_user(v) != NULL; }
 
 static double scale_at(const Value *scale, int64_t i) { return const_float(scale, value_count(scale) > 1 ? i : 0); }
 
+/* The whole sum must fit into 32 bits, not what it starts from alone. */
+static double largest_bias(const Quantised *x, const Quantised *w, int64_t channels, int64_t i) {
+    if (dtype_size(x->dtype) > 1)
+        return (double)INT32_MAX / 2;
+    bool centred = w->sums && quantised_is_centred(w);
+    double magnitudes = centred ? w->sums[i] : 255 * (double)value_count(w->x) / (double)channels;
+    return (double)INT32_MAX - 255 * magnitudes;
+}
+
 /* The bias in steps of x's scale times that of the weights, as int32; NULL where it does not fit. */
 static Value *integer_bias(Value *bias, const Quantised *x, const Quantised *w, int64_t channels) {
     Graph *g = bias->graph;
@@ -49,9 +58,6 @@ static Value *integer_bias(Value *bias, const Quantised *x, const Quantised *w, 
     int64_t count = value_count(source);
     if (!value_is_const(source) || (count != channels && count != 1) || (!dequantised && source->dtype != DT_F32))
         return NULL;
-    /* The whole sum must fit, not what it starts from alone. */
-    double products = channels ? (double)value_count(w->x) / (double)channels * 255 * 255 : 0;
-    double most = dtype_size(x->dtype) > 1 ? (double)INT32_MAX / 2 : (double)INT32_MAX - products;
     int32_t *b = ARENA_ARRAY(g->arena, int32_t, channels);
     for (int64_t i = 0; i < channels; i++) {
         int64_t at = count > 1 ? i : 0;
@@ -65,7 +71,7 @@ static Value *integer_bias(Value *bias, const Quantised *x, const Quantised *w, 
         } else {
             number = nearbyint(const_float(source, at) / step);
         }
-        if (!(fabs(number) <= most))
+        if (!(fabs(number) <= largest_bias(x, w, channels, i)))
             return NULL;
         b[i] = (int32_t)number;
     }

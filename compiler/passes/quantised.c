@@ -29,6 +29,7 @@ static bool read_params(Node *n, DType t, Quantised *q) {
     q->scale = n->in[1];
     q->zero = zero ? n->in[2] : NULL;
     q->axis = -1;
+    q->sums = NULL;
     for (int64_t i = 0; i < value_count(q->scale); i++) {
         double s = const_float(q->scale, i);
         if (!(s >= 0) || isinf(s))
@@ -108,7 +109,7 @@ static void centre(Quantised *q, const Node *d) {
     q->zero = quantised_const(g, "zero", DT_I8, 0);
 }
 
-static bool is_centred(const Quantised *q) {
+bool quantised_is_centred(const Quantised *q) {
     for (int64_t i = 0; i < value_count(q->zero); i++)
         if (const_int(q->zero, i))
             return false;
@@ -122,7 +123,7 @@ static bool can_centre(const Quantised *q) {
     for (int64_t i = 0; i < value_count(q->zero); i++)
         if (q->dtype != DT_U8 || const_int(q->zero, i) != 128)
             return false;
-    return !is_centred(q);
+    return !quantised_is_centred(q);
 }
 
 double quantised_widest(const Quantised *x) {
@@ -130,30 +131,40 @@ double quantised_widest(const Quantised *x) {
     return (double)(below > above ? below : above);
 }
 
-/* The largest sum of magnitudes that the weights of an output channel have without their zero point. */
-static double largest_sum(const Quantised *q, int axis) {
+/* By channel of the axis; NULL where the elements are not known. */
+static const double *channel_sums(const Quantised *q, int axis) {
     const Value *x = q->x;
-    int64_t inner = 1, channels = x->dim[axis], count = value_count(x);
-    double most = 0;
     if (!value_is_const(x))
-        return 255.0 * (double)count / (double)(channels ? channels : 1);
+        return NULL;
+    int64_t inner = 1, channels = x->dim[axis], count = value_count(x);
+    double *sum = ARENA_ARRAY(x->graph->arena, double, channels + 1);
     for (int d = axis + 1; d < x->rank; d++)
         inner *= x->dim[d];
-    double *sum = ARENA_ARRAY(x->graph->arena, double, channels);
     for (int64_t i = 0; i < count; i++) {
         int64_t c = i / inner % channels;
         sum[c] += fabs((double)(const_int(x, i) - const_int(q->zero, value_count(q->zero) > 1 ? c : 0)));
     }
+    return sum;
+}
+
+static double largest_sum(const Quantised *q, const double *sums, int axis) {
+    int64_t channels = q->x->dim[axis];
+    double most = 0;
+    if (!sums)
+        return 255.0 * (double)value_count(q->x) / (double)(channels ? channels : 1);
     for (int64_t c = 0; c < channels; c++)
-        most = sum[c] > most ? sum[c] : most;
+        most = sums[c] > most ? sums[c] : most;
     return most;
 }
 
 bool quantised_weights(Value *v, int axis, const Quantised *x, Quantised *q) {
     if (!quantised_read(v, q) || dtype_size(q->dtype) != 1 || !fold_is_possible(q->x) || (q->axis >= 0 && q->axis != axis))
         return false;
-    if (dtype_size(x->dtype) > 1 && largest_sum(q, axis < 0 ? 1 : axis) * quantised_widest(x) > (double)INT32_MAX / 2)
+    int channels = axis < 0 ? 1 : axis;
+    const double *sums = channel_sums(q, channels);
+    if (dtype_size(x->dtype) > 1 && largest_sum(q, sums, channels) * quantised_widest(x) > (double)INT32_MAX / 2)
         return false;
+    q->sums = axis < 0 ? NULL : sums;
     if (can_centre(q))
         centre(q, v->def);
     return true;

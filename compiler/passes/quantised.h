@@ -11,6 +11,7 @@ typedef struct Quantised {
     Value *x, *scale, *zero;
     DType dtype;
     int axis; /* of the channels that have a scale each; -1: one for all */
+    const double *sums; /* of weights: the magnitudes of each output channel's elements - zero; NULL where not known */
 } Quantised;
 
 /* v is the float32 output of a DequantizeLinear of such elements. */
@@ -26,6 +27,8 @@ int64_t quantised_number(const Quantised *q, double x);
 Value *quantised_const(Graph *g, const char *name, DType t, int64_t x);
 /* A MaxPool or Resize of which every element is one of the input's, and that gives nothing else. */
 bool quantised_picks(const Node *n);
+/* No zero point but 0. */
+bool quantised_is_centred(const Quantised *q);
 /* The largest distance of an element from the zero point. */
 double quantised_widest(const Quantised *x);
 /* Weights with one scale, or one for each index of the given axis, that of output channels, without their zero point where that

@@ -39,11 +39,12 @@ class Network:
         self.given.append((name, x))
         return self.dequantised(name, step_of(x.dtype, scale), quantised(x.dtype))
 
-    def weights(self, shape, channels, axis=0, dead=()):
+    def weights(self, shape, channels, axis=0, dead=(), zero=np.int8(0), dead_scale=None):
         scale = (0.01 * (1 + np.arange(channels) / 7)).astype(f)
-        elements = quantised(np.int8, *shape)
-        elements[list(dead)] = 0
-        return self.dequantised(self.constant(elements), scale, np.zeros(channels, np.int8), axis=axis)
+        elements = quantised(zero.dtype, *shape)
+        elements[list(dead)] = zero
+        scale[list(dead)] = scale[list(dead)] if dead_scale is None else dead_scale
+        return self.dequantised(self.constant(elements), scale, np.full(channels, zero), axis=axis)
 
     def small_weights(self, shape, channels, kind, axis=0):
         """Elements of kind INT4, UINT4 or UINT8 with zero points in the middle of their range."""
@@ -225,14 +226,18 @@ def images(t, label):
 
 
 def dead(t, label):
-    """Filters of zeros, with biases of their own, before a padded depthwise convolution, a residual and a classifier."""
-    for i, shift in enumerate([-1, 0, 1]):
+    """Filters of zeros, with biases of their own, before a padded depthwise convolution, a residual and a classifier. The
+    zeros may be zero points, and the scale so small that the bias in its steps needs nearly all of 32 bits."""
+    for i, (shift, zero, tiny) in enumerate([(-1, np.int8(0), None), (0, np.int8(0), None), (1, np.int8(0), None), (0, np.uint8(77), None),
+                                             (0, np.uint8(128), None), (0, np.int8(0), 1e-8)]):
         n = Network(f"dead_{i}_{label}")
         x = n.input(quantised(t, 1, 8, 6, 6), 0.02)
         bias = n.constant((array(f, 16) + f(shift)).astype(f))
-        y = n.step(n.node("Relu", n.node("Conv", x, n.weights((16, 8, 1, 1), 16, dead=[1, 2, 5, 9, 15]), bias)), t, 0.05)
+        few = np.abs(array(f, 16)) / f(4) + f(1 / 4)
+        none = n.constant(few * f(2**31 * 1e-8 * step_of(t, 0.02)) if tiny else numpy_helper.to_array(n.fixed[-1]))
+        y = n.step(n.node("Relu", n.node("Conv", x, n.weights((16, 8, 1, 1), 16, 0, [1, 2, 5, 9, 15], zero, tiny), none)), t, 0.05)
         y = n.step(n.node("Relu", n.node("Conv", y, n.weights((16, 1, 3, 3), 16, dead=[0, 2]), bias, group=16, pads=[1] * 4)), t, 0.1)
-        z = n.step(n.node("Conv", y, n.weights((16, 16, 1, 1), 16, dead=[2, 3])), t, 0.8)
+        z = n.step(n.node("Conv", y, n.weights((16, 16, 1, 1), 16, 0, [2, 3], zero)), t, 0.8)
         y = n.step(n.node("Relu", n.node("Add", y, z)), t, 0.8)
         y = n.step(n.node("GlobalAveragePool", y), t, 0.8)
         y = n.node("MatMul", n.node("Reshape", y, n.constant(i64(1, 16))), n.weights((16, 4), 4, 1))
@@ -244,5 +249,5 @@ def cases():
         for family in (products, matrices, functions, registers, floats, more, images, dead):
             yield from family(t, np.dtype(t).name)
     for t in (np.int16, np.uint16):
-        for family in (products, functions, registers, floats, more, images):
+        for family in (products, functions, registers, floats, more, images, dead):
             yield from family(t, np.dtype(t).name)
