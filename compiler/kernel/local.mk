@@ -25,6 +25,7 @@ libmlcc_a_SOURCES += \
 	compiler/kernel/schedule.c \
 	compiler/kernel/schedule.h \
 	compiler/kernel/simplify.c \
+	compiler/kernel/steps.c \
 	compiler/kernel/target.h \
 	compiler/kernel/text.c \
 	compiler/kernel/text.h \

@@ -751,6 +751,7 @@ void schedule_module_as(KModule *m, const Target *t, const ScheduleTable *table)
     schedule_module_words(m);
     schedule_module_saturate(m, t);
     schedule_module_pairs(m, t);
+    schedule_module_steps(m);
     drop_functions(m);
 }
 

@@ -85,6 +85,8 @@ void schedule_module_narrow(KModule *m, const Target *t);
 void schedule_module_saturate(KModule *m, const Target *t);
 /* Words made of bytes that lie side by side share the bytes' loads (words.c). */
 void schedule_module_words(KModule *m);
+/* Sums that take numbers out of words, number by number (steps.c). */
+void schedule_module_steps(KModule *m);
 /* After the other schedules too: products of bytes for two rows and two columns at once (pairs.c). */
 void schedule_module_pairs(KModule *m, const Target *t);
 void schedule_kernel(KKernel *k, const Target *t);

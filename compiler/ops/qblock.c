@@ -17,6 +17,12 @@ Blocks blocks_of(int64_t k, int64_t n, int64_t bits, int64_t size) {
     return b;
 }
 
+Blocks blocks_in_words(Blocks b) {
+    b.words = true;
+    b.bytes = round_up(b.bytes, WORD_BYTES);
+    return b;
+}
+
 static bool has_elements(const Node *n, int i, int64_t count) {
     if (!quant_has(n, i) || value_count(n->in[i]) == count)
         return true;
@@ -32,6 +38,8 @@ static bool read_blocks(const Node *n, Blocks *b) {
     if (b->size < 1 || b->size > INT32_MAX / 2)
         return infer_error(n, "attribute \"block_size\" is %lld", (long long)b->size);
     *b = blocks_of(b->k, b->n, b->bits, b->size);
+    if (attr_int(n, "words", 0))
+        *b = blocks_in_words(*b);
     return true;
 }
 
@@ -136,22 +144,24 @@ INFER(infer_matmul_nbits) {
 
 /* --- mlcc.MatMulBlocks: A, B (bytes x columns, in panels), scales (blocks x columns), zero points (packed along the blocks in bytes of B's
  * type, or numbers; absent: the middle of the range of unsigned elements, 0 of signed ones), the block of each element of a
- * column, bias. Each block begins with a byte of its own --- */
+ * column, bias. Each block begins with a byte of its own; or with a word, where B is int32 (attribute "words"; then all elements
+ * are unsigned ones, and zero points bytes, if there are any) --- */
 
 INFER(infer_matmul_blocks) {
-    static const DType bytes[] = {DT_U8, DT_I8, DT_NONE};
+    static const DType bytes[] = {DT_U8, DT_I8, DT_NONE}, words[] = {DT_I32, DT_NONE};
     Blocks b;
-    if (!read_blocks(n, &b) || !infer_left(n, &b) || !infer_type_in(n, 1, bytes))
+    if (!read_blocks(n, &b) || !infer_left(n, &b) || !infer_type_in(n, 1, b.words ? words : bytes))
         return false;
+    DType elements = b.words ? DT_U8 : n->in[1]->dtype;
     bool numbers = quant_has(n, 3) && dtype_is_float(n->in[3]->dtype);
     const int64_t rows[] = {0, 0, b.count, numbers ? b.count : b.zeros};
-    if (!has_elements(n, 1, b.n * b.count * b.bytes) || n->in[1]->rank != 1)
+    if (!has_elements(n, 1, b.n * b.count * b.bytes / (b.words ? WORD_BYTES : 1)) || n->in[1]->rank != 1)
         return n->in[1]->rank == 1 ? false : infer_error(n, "the weights are not in panels");
     for (int i = 2; i < 4; i++)
         if (quant_has(n, i) && (n->in[i]->rank != 2 || n->in[i]->dim[0] != rows[i] || n->in[i]->dim[1] != b.n))
             return infer_error(n, "input %d does not fit %lld columns of %lld elements", i, (long long)b.n, (long long)b.k);
-    if ((b.bits < 8 && n->in[1]->dtype != DT_U8) ||
-        (quant_has(n, 3) && !numbers && n->in[3]->dtype != n->in[1]->dtype) || !infer_float(n, 2))
+    if ((b.bits < 8 && elements != DT_U8) || (quant_has(n, 3) && !numbers && n->in[3]->dtype != elements) || !infer_float(n, 2) ||
+        (b.words && (numbers || quant_has(n, 4))))
         return infer_error(n, "the weights are not packed");
     for (int i = 4; i < 6; i++)
         if (quant_has(n, i) && (n->in[i]->rank != 1 || (i == 4 ? n->in[i]->dtype != DT_I32 : !infer_float(n, i))))
@@ -165,8 +175,8 @@ typedef struct Column {
     const Node *n;
     const Blocks *s;
     const KIndex *idx;
-    KIndex column, weights; /* weights: of its first byte in B */
-    int64_t step;           /* from one byte to the next */
+    KIndex column, weights; /* weights: of its first byte or word in B */
+    int64_t step;           /* from one to the next */
 } Column;
 
 /* Of the bits of a byte, those of element number `place`, as I32. */
@@ -178,7 +188,8 @@ static KValue *bits_of(const Column *c, KValue *byte, KValue *place) {
     return kb_binary(b, KOP_AND, kb_binary(b, KOP_SHR, byte, shift), kb_int(b, DT_I32, ((int64_t)1 << c->s->bits) - 1));
 }
 
-static KValue *weight_byte(const Column *c, KIndex row) {
+/* Byte or word number `row` of the column. */
+static KValue *weights_at(const Column *c, KIndex row) {
     const KIndex at = kx_add(c->l->arena, c->weights, kx_scale(c->l->arena, row, c->step));
     return kb_cast(&c->l->b, lower_load(c->l, c->n, 1, &at), DT_I32);
 }
@@ -215,30 +226,100 @@ static KValue *left(const Column *c, KIndex k) {
 /* sum + the products of the elements that byte `row` holds from element `k` of the column on, `count` of them. */
 static KValue *add_byte(const Column *c, KIndex row, KIndex k, int64_t count, KValue *zero, KValue *sum) {
     KBuilder *b = &c->l->b;
-    KValue *byte = weight_byte(c, row);
+    KValue *byte = weights_at(c, row);
     for (int64_t p = 0; p < count; p++)
         sum = kb_fma(b, left(c, kx_add_const(c->l->arena, k, p)), centred(c, bits_of(c, byte, kb_int(b, DT_I32, p)), zero), sum);
     return sum;
 }
 
+/* --- elements of words: all as floats 2^(32 - bits) times too large, which their places make the easiest; the scale has the
+ * inverse. Nothing is rounded --- */
+
+enum { MANTISSA = 23, EXPONENT_BIAS = 127 };
+
+/* A mask and a conversion make a number of the highest element, a shift and a conversion of the lowest byte. */
+static bool is_converted(int64_t bits, int64_t at) {
+    return at + bits == WORD_BITS || (bits == 8 && (at == 0 || at + bits > MANTISSA));
+}
+
+uint32_t blocks_signs(int64_t bits) {
+    uint32_t signs = 0;
+    for (int64_t at = 0; at < WORD_BITS; at += bits)
+        signs |= is_converted(bits, at) ? UINT32_C(1) << (at + bits - 1) : 0;
+    return signs;
+}
+
+static double word_factor(int64_t bits) { return (double)(INT64_C(1) << (WORD_BITS - bits)); }
+
+static KValue *masked(KBuilder *b, KValue *x, int64_t bits, int64_t at) {
+    uint32_t mask = (UINT32_C(1) << bits) - 1;
+    return kb_binary(b, KOP_AND, x, kb_int(b, DT_I32, (int32_t)(mask << at)));
+}
+
+/* The element whose lowest bit is bit `at` of the word. */
+static KValue *number_of(const Column *c, KValue *word, int64_t at) {
+    KBuilder *b = &c->l->b;
+    int64_t bits = c->s->bits, up = WORD_BITS - bits - at;
+    if (is_converted(bits, at)) {
+        KValue *high = up ? kb_binary(b, KOP_SHL, word, kb_int(b, DT_I32, up)) : word;
+        return kb_cast(b, at ? masked(b, high, bits, WORD_BITS - bits) : high, DT_F32);
+    }
+    if (at + bits > MANTISSA) {
+        word = kb_binary(b, KOP_SHR, word, kb_int(b, DT_I32, 8));
+        at -= 8;
+    }
+    /* The bits become low ones of the mantissa of a number whose last bit is worth as much as they are to be. */
+    int64_t last = WORD_BITS - bits - at;
+    double offset = (double)(INT64_C(1) << (MANTISSA + last)) + word_factor(bits) * (double)(1 << (bits - 1));
+    KValue *exponent = kb_int(b, DT_I32, (EXPONENT_BIAS + MANTISSA + last) << MANTISSA);
+    KValue *x = kb_bitcast(b, kb_binary(b, KOP_OR, masked(b, word, bits, at), exponent), DT_F32);
+    return kb_binary(b, KOP_SUB, x, kb_float(b, DT_F32, offset));
+}
+
+/* The same for word `row`. zero: what is to be subtracted from the numbers, or NULL. */
+static KValue *add_word(const Column *c, KIndex row, KIndex k, int64_t count, KValue *zero, KValue *sum) {
+    KBuilder *b = &c->l->b;
+    KValue *word = weights_at(c, row);
+    for (int64_t p = 0; p < count; p++) {
+        KValue *x = number_of(c, word, p * c->s->bits);
+        sum = kb_fma(b, left(c, kx_add_const(c->l->arena, k, p)), zero ? kb_binary(b, KOP_SUB, x, zero) : x, sum);
+    }
+    return sum;
+}
+
+static KValue *word_zero_of(const Column *c, KIndex block) {
+    KBuilder *b = &c->l->b;
+    if (!quant_has(c->n, 3))
+        return NULL;
+    KValue *zero = kb_binary(b, KOP_SUB, zero_of(c, block), kb_int(b, DT_I32, INT64_C(1) << (c->s->bits - 1)));
+    return kb_binary(b, KOP_MUL, kb_cast(b, zero, DT_F32), kb_float(b, DT_F32, word_factor(c->s->bits)));
+}
+
+static KValue *scale_of(const Column *c, KIndex block) {
+    KBuilder *b = &c->l->b;
+    const KIndex at[] = {block, c->column};
+    KValue *scale = kb_cast(b, lower_load(c->l, c->n, 2, at), DT_F32);
+    return c->s->words ? kb_binary(b, KOP_MUL, scale, kb_float(b, DT_F32, 1 / word_factor(c->s->bits))) : scale;
+}
+
 /* sum + scale * the products of a block of `count` elements. */
 static KValue *add_block(const Column *c, KIndex block, int64_t count, KValue *sum) {
+    KValue *(*add)(const Column *, KIndex, KIndex, int64_t, KValue *, KValue *) = c->s->words ? add_word : add_byte;
     Lower *l = c->l;
     Arena *a = l->arena;
     KBuilder *b = &l->b;
     const Blocks *s = c->s;
-    const KIndex scale[] = {block, c->column};
-    KIndex row = kx_scale(a, block, s->bytes), k = kx_scale(a, block, s->size);
-    KValue *zero = zero_of(c, block), *part = kb_float(b, DT_F32, 0);
-    KInstr *loop = lower_for(l, KLOOP_REDUCE, "byte", 0, count / s->each, 1, &part);
+    int64_t width = s->words ? WORD_BYTES : 1, each = s->each * width, full = count / each;
+    KIndex row = kx_scale(a, block, s->bytes / width), k = kx_scale(a, block, s->size);
+    KValue *zero = s->words ? word_zero_of(c, block) : zero_of(c, block), *part = kb_float(b, DT_F32, 0);
+    KInstr *loop = lower_for(l, KLOOP_REDUCE, s->words ? "word" : "byte", 0, full, 1, &part);
     KIndex i = lower_iv(l, loop);
-    part = add_byte(c, kx_add(a, row, i), kx_add(a, k, kx_scale(a, i, s->each)), s->each, zero, kb_carried(loop, 0));
+    part = add(c, kx_add(a, row, i), kx_add(a, k, kx_scale(a, i, each)), each, zero, kb_carried(loop, 0));
     kb_end_for(b, loop, &part);
     part = kb_result(loop, 0);
-    int64_t full = count / s->each;
-    if (count % s->each)
-        part = add_byte(c, kx_add_const(a, row, full), kx_add_const(a, k, full * s->each), count % s->each, zero, part);
-    return kb_fma(b, part, kb_cast(b, lower_load(l, c->n, 2, scale), DT_F32), sum);
+    if (count % each)
+        part = add(c, kx_add_const(a, row, full), kx_add_const(a, k, full * each), count % each, zero, part);
+    return kb_fma(b, part, scale_of(c, block), sum);
 }
 
 /* With an order of blocks of its own: each element has the scale and zero point that it names. */
@@ -251,7 +332,7 @@ static KValue *add_ungrouped(const Column *c, KValue *sum) {
     KIndex inside = kx_rem(b, k, s->size), row = kx_scale(l->arena, kx_div(b, k, s->size), s->bytes);
     row = kx_add(l->arena, row, kx_div(b, inside, s->each));
     const KIndex scale[] = {block, c->column};
-    KValue *place = kb_cast(b, kx_value(b, kx_rem(b, inside, s->each)), DT_I32), *element = bits_of(c, weight_byte(c, row), place);
+    KValue *place = kb_cast(b, kx_value(b, kx_rem(b, inside, s->each)), DT_I32), *element = bits_of(c, weights_at(c, row), place);
     KValue *factor = kb_binary(b, KOP_MUL, centred(c, element, zero_of(c, block)), kb_cast(b, lower_load(l, c->n, 2, scale), DT_F32));
     KValue *next = kb_fma(b, left(c, k), factor, kb_carried(loop, 0));
     kb_end_for(b, loop, &next);
@@ -277,7 +358,7 @@ static KValue *column_sum(const Column *c) {
 static void lower_panels(Lower *l, const Node *n, const Blocks *s, int64_t first, int64_t columns, int64_t panels) {
     const Value *y = n->out[0];
     Arena *a = l->arena;
-    int64_t dim[GRAPH_MAX_RANK], rows = s->count * s->bytes;
+    int64_t dim[GRAPH_MAX_RANK], rows = s->count * s->bytes / (s->words ? WORD_BYTES : 1);
     KIndex idx[GRAPH_MAX_RANK];
     memcpy(dim, y->dim, (size_t)y->rank * sizeof *dim);
     dim[y->rank - 1] = 1;

@@ -3,6 +3,7 @@
 #ifndef MLCC_OPS_QBLOCK_H
 #define MLCC_OPS_QBLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Columns that lie side by side, byte by byte: those that are left over make a narrower panel at the end. As many as a
@@ -12,8 +13,16 @@ enum { PANEL = 128 };
 typedef struct Blocks {
     int64_t k, n, bits, size, count; /* depth, columns, bits an element, elements a block, blocks a column */
     int64_t each, bytes, zeros;      /* elements a byte, bytes a block, bytes of a column's packed zero points */
+    bool words;                      /* a block's bytes stand in int32 words, the first in the low bits: bytes counts those of them */
 } Blocks;
 
+enum { WORD_BITS = 32, WORD_BYTES = 4 };
+
 Blocks blocks_of(int64_t k, int64_t n, int64_t bits, int64_t size);
+/* The same in words. */
+Blocks blocks_in_words(Blocks b);
+/* Elements of a word are unsigned, so many above their values: half their range. But for some, which become numbers by another
+ * way: their sign bit is turned. Those bits of a word. */
+uint32_t blocks_signs(int64_t bits);
 
 #endif

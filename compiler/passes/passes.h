@@ -38,6 +38,7 @@ void pass_means(Graph *g, const Target *t); /* of images by way of their rows, f
 /* 3x3 convolutions by transformed tiles, where that is faster: fewer products, larger rounding errors. */
 void pass_winograd(Graph *g, const Target *t, int threads);
 void pass_words(Graph *g, const Target *t); /* products of two computed matrices, for the same machines */
+void pass_weight_words(Graph *g, const Target *t); /* weights of few bits as words, for machines with long vectors */
 void pass_window_rows(Graph *g, const Target *t); /* the first convolution's channels, for machines that multiply four bytes at once */
 /* Softmax between two products becomes mlcc.Attention, which never has all scores at a time, where that is no slower. */
 void pass_attention(Graph *g, const Target *t, int threads);

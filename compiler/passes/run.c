@@ -35,6 +35,7 @@ static const Step steps[] = {
     {.name = "winograd", .threaded = pass_winograd},
     {.name = "dead", .always = pass_dead},
     {.name = "words", .targeted = pass_words},
+    {.name = "weight_words", .targeted = pass_weight_words},
     {.name = "window_rows", .targeted = pass_window_rows},
     {.name = "attention", .threaded = pass_attention},
     {.name = "signs", .targeted = pass_signs},

@@ -105,11 +105,11 @@ def pack(x, bits):
 
 def blocks():
     for bits, k, n, size, zeros in [(4, 64, 5, 16, None), (4, 40, 7, 16, "packed"), (8, 32, 3, 32, "packed"), (2, 48, 4, 16, "numbers"),
-                                    (4, 33, 6, 32, None), (4, 32, 261, 16, "packed")]:
+                                    (4, 33, 6, 32, None), (4, 32, 261, 16, "packed"), (8, 48, 130, 16, None), (4, 96, 20, 32, "packed"), (2, 64, 17, 64, "packed")]:
         count = -(-k // size)
         w = rng.integers(0, 1 << bits, (n, count, size))
         zero = rng.integers(0, 1 << bits, (n, count)) if zeros else np.full((n, count), 1 << (bits - 1))
-        scales, a, bias = np.abs(array(f, n, count)) + f(0.1), array(f, 2, 3, k), array(f, n)
+        scales, a, bias = np.abs(array(f, n, count)) + f(0.1), array(f, *((2, 3) if n < 17 or n > 260 else (1, 2)), k), array(f, n)
         real_weights = ((w - zero[..., None]) * scales[..., None]).reshape(n, -1)[:, :k]
         want = (a.astype(np.float64) @ real_weights.T + bias).astype(f)
         given = pack(zero, bits).ravel() if zeros == "packed" else zero.astype(f) if zeros else None

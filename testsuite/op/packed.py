@@ -58,6 +58,9 @@ def products(kind):
     for columns in (128, 129, 300):
         p = Packed(f"matmul_panels_{columns}_{kind}", array(f, 7, 33))
         yield p.case(p.node("Add", p.node("MatMul", "x0", p.weights(kind, (33, columns), 0, 16)), p.constant(array(f, columns))))
+    for rows, depth, columns, axis, block, zeros in [(1, 37, 24, 1, 0, True), (2, 35, 129, 1, 0, False), (1, 80, 300, 0, 16, True), (2, 64, 5, 0, 32, False), (1, 48, 16, None, 0, False)]:
+        p = Packed(f"matmul_few_rows_{depth}_{columns}_{kind}", array(f, rows, depth))
+        yield p.case(p.node("MatMul", "x0", p.weights(kind, (depth, columns), axis, block, zeros)))
     p = Packed(f"gemm_{kind}", x)
     turned = p.node("Transpose", p.weights(kind, (18, 37), 1, 32, zeros=False), perm=[1, 0])
     yield p.case(p.node("Gemm", "x0", p.weights(kind, (20, 37), 0), p.constant(array(f, 20)), transB=1),

@@ -55,6 +55,12 @@ static void run_words(Graph *g) {
     pass_words(g, &dots);
 }
 
+static void run_weight_words(Graph *g) {
+    Target wide = target;
+    wide.vector_bits = 512;
+    pass_weight_words(g, &wide);
+}
+
 static void run_window_rows(Graph *g) {
     Target dots = target;
     dots.dot = DOT_U8S8;
@@ -74,7 +80,7 @@ static const struct {
     {"weights", NULL, run_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
     {"swish", pass_swish, NULL},       {"gelu", pass_gelu, NULL},     {"means", run_means, NULL},  {"signs", run_signs, NULL},
-    {"window_rows", run_window_rows, NULL},
+    {"window_rows", run_window_rows, NULL}, {"weight_words", run_weight_words, NULL},
 };
 
 static bool run_pass(Graph *g, const char *name, StrBuf *out) {
@@ -166,6 +172,8 @@ static void run_transformations(Arena *a, char *steps, const char *text, StrBuf 
             schedule_module_words(m);
         else if (!strcmp(what, "saturate"))
             schedule_module_saturate(m, &(Target){.name = "test", .vector_bits = 128, .saturates = true});
+        else if (!strcmp(what, "steps"))
+            schedule_module_steps(m);
         else if (!strcmp(what, "pairs"))
             schedule_module_pairs(m, &(Target){.dot = DOT_PAIRS});
         else if (!loop || !transform(k, what, loop, n))

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Weights of 8 bits and less as words: for machines with long vectors, on which spreading bytes over them takes as long as all else
+ * that makes numbers of them. A word's elements follow each other in a column, and a mask or a shift singles one out. More rows share
+ * the numbers, and what it takes to make them no longer counts. */
+#include <string.h>
+
+#include "ops/quant.h"
+#include "ops/qblock.h"
+#include "passes/edit.h"
+#include "passes/passes.h"
+#include "support/ints.h"
+
+enum { FEWEST_LANES = 16, MOST_ROWS = 2 };
+
+static Value *constant_like(Node *n, int input, DType t, int64_t count, const void *data) {
+    const Value *v = n->in[input];
+    const int64_t line[] = {count};
+    Graph *g = n->graph;
+    return graph_const(g, graph_fresh_name(g, v->name), t, input == 1 ? 1 : v->rank, input == 1 ? line : v->dim,
+                       (Data){data, (size_t)count * (size_t)dtype_size(t)});
+}
+
+/* Byte `row` of column c: panels begin where those before them end. */
+static int64_t byte_place(const Blocks *b, int64_t row, int64_t c) {
+    int64_t first = c / PANEL * PANEL, columns = b->n - first < PANEL ? b->n - first : PANEL;
+    return first * b->count * b->bytes + row * columns + c % PANEL;
+}
+
+/* Words of 4 bytes at the same places, little endian. */
+static Value *words_of(Node *n, const Blocks *b, const Blocks *w) {
+    const Value *x = n->in[1];
+    int64_t rows = w->count * w->bytes / WORD_BYTES, each = w->bytes / WORD_BYTES;
+    const Blocks places = {.n = b->n, .count = 1, .bytes = rows};
+    uint8_t *bytes = ARENA_ARRAY(n->graph->arena, uint8_t, rows * b->n * WORD_BYTES), turn = x->dtype == DT_I8 ? 0x80 : 0;
+    uint32_t signs = blocks_signs(b->bits);
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t c = 0; c < b->n; c++) {
+            uint8_t *to = bytes + WORD_BYTES * byte_place(&places, row, c);
+            for (int64_t i = 0; i < WORD_BYTES; i++) {
+                int64_t at = row % each * WORD_BYTES + i;
+                uint8_t byte = at < b->bytes ? (uint8_t)const_int(x, byte_place(b, row / each * b->bytes + at, c)) ^ turn : 0;
+                to[i] = byte ^ (uint8_t)(signs >> (8 * i));
+            }
+        }
+    return constant_like(n, 1, DT_I32, rows * b->n, bytes);
+}
+
+/* As unsigned bytes. */
+static Value *zeros_of(Node *n) {
+    Value *z = n->in[3];
+    if (z->dtype == DT_U8)
+        return z;
+    uint8_t *bytes = ARENA_ARRAY(n->graph->arena, uint8_t, value_count(z));
+    for (int64_t i = 0; i < value_count(z); i++)
+        bytes[i] = (uint8_t)const_int(z, i) ^ 0x80;
+    return constant_like(n, 3, DT_U8, value_count(z), bytes);
+}
+
+static bool suits(const Node *n, const Blocks *b) {
+    return value_is_const(n->in[1]) && dtype_is_byte(n->in[1]->dtype) && !quant_has(n, 4) &&
+           (!quant_has(n, 3) || (dtype_is_byte(n->in[3]->dtype) && value_is_const(n->in[3]))) &&
+           (b->bytes % WORD_BYTES == 0 || b->count == 1) && value_count(n->out[0]) <= MOST_ROWS * b->n;
+}
+
+void pass_weight_words(Graph *g, const Target *t) {
+    for (Node *n = g->first, *next; n && t && target_lanes(t) >= FEWEST_LANES; n = next) {
+        next = n->next;
+        if (strcmp(n->domain, "mlcc") || strcmp(n->op_type, "MatMulBlocks"))
+            continue;
+        const Blocks b = blocks_of(attr_int(n, "K", 0), attr_int(n, "N", 0), attr_int(n, "bits", 0), attr_int(n, "block_size", 0));
+        if (!suits(n, &b))
+            continue;
+        const Blocks w = blocks_in_words(b);
+        Value *in[] = {n->in[0], words_of(n, &b, &w), n->in[2], quant_has(n, 3) ? zeros_of(n) : NULL, NULL, quant_has(n, 5) ? n->in[5] : NULL};
+        const Attr attrs[] = {edit_int("K", b.k), edit_int("N", b.n), edit_int("bits", b.bits), edit_int("block_size", b.size), edit_int("words", 1)};
+        Node *y = edit_node_with(n, "mlcc", "MatMulBlocks", n, 6, in, 5, attrs);
+        if (edit_replace(n->out[0], y->out[0]))
+            node_remove(n);
+    }
+    pass_dead(g);
+}
