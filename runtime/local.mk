@@ -3,6 +3,7 @@
 EMBEDDED_FILES = \
 	runtime/descriptor.h \
 	runtime/embedded.c \
+	runtime/firmware.ld \
 	runtime/main.c \
 	runtime/mlcc_threads.c \
 	runtime/mlcc_threads.h

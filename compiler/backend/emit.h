@@ -15,7 +15,7 @@ typedef struct EmitOptions {
     const char *prefix;          /* C identifier before every global symbol: net -> net_run, NET_ARENA_SIZE, net_model */
     const char *header_name;     /* "net.h", as the .c includes it */
     const char *weights_name;    /* "net.weights.bin": file name for incbin and bin */
-    const char *weights_section; /* NULL: the compiler's default */
+    const char *weights_section; /* NULL: the compiler's default; a '*' is a constant's name */
     const char *generator;       /* "mlcc 0.1.0", for the first comment */
     const char *options;         /* command-line options that matter, for the first comment; no paths */
     int n_notes;                 /* lines about the results, for the header */

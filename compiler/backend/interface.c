@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "backend/c/print.h"
 #include "support/embed.h"
@@ -50,6 +51,11 @@ const char *interface_prototype(Arena *a, const KModule *m, const EmitOptions *o
 }
 
 /* --- weights --- */
+
+const char *interface_section(Arena *a, const EmitOptions *o, const char *name) {
+    const char *section = o->weights_section, *star = section ? strchr(section, '*') : NULL;
+    return star ? arena_printf(a, "%.*s%s%s", (int)(star - section), section, name, star + 1) : section;
+}
 
 typedef struct Reader {
     const KData *data;

@@ -10,6 +10,9 @@ const char *interface_upper(Arena *a, const char *prefix);
 /* "int net_run(const float x[10], ..., void *arena)" */
 const char *interface_prototype(Arena *a, const KModule *m, const EmitOptions *o);
 
+/* The section of the constant with this name; NULL for the compiler's default. */
+const char *interface_section(Arena *a, const EmitOptions *o, const char *name);
+
 /* A constant's bytes in the order of its buffer, piece by piece. */
 void interface_const_bytes(const KBuffer *b, void (*put)(void *to, const void *data, size_t n), void *to);
 /* Where a constant lies in the weights file, and the file's size: constants in buffer order, each aligned to 64. */

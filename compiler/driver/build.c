@@ -68,7 +68,7 @@ bool build_program(Build *b, const char *suffix, bool threads) {
     }
     const char *cc = b->cc ? b->cc : arena_printf(a, "%s %s", t->cc, t->cflags);
     return build_shell(b, "building the generated code",
-                       arena_printf(a, "cd %s && %s -o net net_main.c net%s%s", build_quoted(a, b->work), cc, suffix,
+                       arena_printf(a, "cd %s && %s%s -o net net_main.c net%s%s", build_quoted(a, b->work), cc, b->script ? " -T net.ld" : "", suffix,
                                     threads ? " " THREADS_NAME ".c -pthread" : ""));
 }
 

@@ -180,7 +180,7 @@ static bool write_code(Outputs *out, Compilation *c, const EmitOptions *e, Form 
     return m != NULL;
 }
 
-bool compile_write(Compilation *c, const Options *o, const char *model_path, const char *output) {
+bool compile_write(Compilation *c, const Options *o, const char *model_path, const char *output, const KModule **module) {
     Form form = form_of(output);
     const char *stem = stem_of(c->arena, output);
     EmitOptions e = {
@@ -206,6 +206,8 @@ bool compile_write(Compilation *c, const Options *o, const char *model_path, con
         emit_header(m, &e, h);
     ok = h && (o->main == MAIN_NONE || write_main(out, c, o, m, &e, stem));
     ok = ok && (!o->depfile || write_depfile(out, c, o, model_path, stem, output));
+    if (module)
+        *module = m;
     if (ok)
         return outputs_commit(out);
     outputs_discard(out);
@@ -264,7 +266,7 @@ int verb_compile(const Options *o) {
     if (m)
         dump_kernels(m);
     if (ok && o->output)
-        ok = compile_write(&c, o, path, o->output);
+        ok = compile_write(&c, o, path, o->output, NULL);
     pipeline_close(&c);
     if (o->quantize)
         quantize_end(&job);

@@ -5,7 +5,8 @@
 
 #include "driver/pipeline.h"
 
-/* output's suffix (.c .o .s .ll) chooses the form; the others are written beside it. False after a diagnostic. */
-bool compile_write(Compilation *c, const Options *o, const char *model_path, const char *output);
+/* output's suffix (.c .o .s .ll) chooses the form; the others are written beside it. *module, where it is not NULL, receives
+ * what was written. False after a diagnostic. */
+bool compile_write(Compilation *c, const Options *o, const char *model_path, const char *output, const KModule **module);
 
 #endif

@@ -10,6 +10,8 @@ libmlcc_a_SOURCES += \
 	compiler/driver/compile.h \
 	compiler/driver/execute.c \
 	compiler/driver/execute.h \
+	compiler/driver/firmware.c \
+	compiler/driver/firmware.h \
 	compiler/driver/npz.c \
 	compiler/driver/npz.h \
 	compiler/driver/options.c \

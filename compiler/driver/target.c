@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver/firmware.h"
 #include "jit/jit.h"
 #include "support/embed.h"
 #include "support/file.h"
@@ -45,6 +46,7 @@ static const struct Key {
     {"c_guard", TEXT, true, offsetof(Target, c_guard), 0, 0},
     {"cc", TEXT, true, offsetof(Target, cc), 0, 0},
     {"cflags", TEXT, true, offsetof(Target, cflags), 0, 0},
+    {"memory", TEXT, true, offsetof(Target, memory), 0, 0},
     {"tuning", WORD, true, offsetof(Target, tuning), 0, 0},
     {"emulator", TEXT, true, offsetof(Target, emulator), 0, 0},
 };
@@ -151,6 +153,9 @@ static bool consistent(Diag *d, const Target *t) {
         return bad(d, "vector_bits", "must be 0 or a power of two of at least 64");
     if (t->vector_bits && t->vector_registers < 4)
         return bad(d, "vector_registers", "must be at least 4 where there are vectors");
+    Memory memory[MOST_MEMORIES];
+    if (*t->memory && !firmware_memories(t->memory, memory))
+        return bad(d, "memory", "must be two to eight memories, as \"0+512K 0x20000000+4M\": code's, data's, others");
     return true;
 }
 

@@ -86,7 +86,7 @@ static bool measure(Remote *r, double *us) {
     Options o = *r->o;
     o.main = MAIN_HOST;
     o.prefix = NULL;
-    return compile_write(r->c, &o, o.operand[0], arena_printf(r->c->arena, "%s/net.c", r->build.work)) &&
+    return compile_write(r->c, &o, o.operand[0], arena_printf(r->c->arena, "%s/net.c", r->build.work), NULL) &&
            build_program(&r->build, ".c", false) && run(r, us);
 }
 

@@ -6,6 +6,7 @@
 #include "driver/build.h"
 #include "driver/compile.h"
 #include "driver/execute.h"
+#include "driver/firmware.h"
 #include "driver/target.h"
 #include "driver/test_data.h"
 
@@ -84,10 +85,15 @@ static bool run_built(Case *t, const char *folder) {
     Options o = *t->o;
     o.main = bare ? MAIN_EMBEDDED : MAIN_HOST;
     o.test_data = folder;
-    o.weights_section = bare ? FIRMWARE_DATA : NULL;
+    t->build.script = bare && !o.cc && *t->c.target->memory;
+    o.weights_section = t->build.script ? FIRMWARE_SECTIONS : bare ? FIRMWARE_SECTION : NULL;
     Arena *a = t->c.arena;
-    if (!compile_write(&t->c, &o, o.operand[0], arena_printf(a, "%s/net%s", t->build.work, suffix)) ||
-        !build_program(&t->build, suffix, o.threads > 1 && !bare))
+    const KModule *m;
+    if (!compile_write(&t->c, &o, o.operand[0], arena_printf(a, "%s/net%s", t->build.work, suffix), &m))
+        return false;
+    if (t->build.script && !firmware_script(t->d, t->c.target, m, &t->data, arena_printf(a, "%s/net.ld", t->build.work)))
+        return false;
+    if (!build_program(&t->build, suffix, o.threads > 1 && !bare))
         return false;
     if (bare)
         return run_firmware(t);

@@ -33,6 +33,7 @@ typedef struct Target {
     int l1, l2;           /* data caches in bytes; 0: none */
     const char *c_guard;  /* preprocessor condition under which the vector form compiles; "" for plain C99 only */
     const char *cc, *cflags;    /* how to build for it, used by verify */
+    const char *memory;   /* of the board that firmware runs on (driver/firmware.h); "" where cflags say */
     const char *tuning;   /* the table in tuning/ with schedules that were measured for such machines; "" for none */
     const char *emulator; /* command prefix that runs a program for it; "" runs natively */
 } Target;

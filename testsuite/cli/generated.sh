@@ -186,5 +186,10 @@ rm -rf run && mkdir run
 (cd run && "$CC" -O2 -c net.c net_main.c && "$CC" net.o net_main.o -o net && ./net && objdump -h net.o net_main.o) >out 2>&1
 [ "$(grep -c ' model_data ' out)" -eq 2 ] && grep -q PASS out && pass "weights and vectors in a section" ||
     fail "weights and vectors in a section" "$(cat out)"
+"$MLCC" "$digits" -o run/net.c --weights-section='.data.*.w'
+"$CC" -c run/net.c -o run/net.o && objdump -h run/net.o >out 2>&1
+[ "$(grep -c ' \.data\.[a-zA-Z0-9_]*\.w ' out)" -eq "$(grep -c MLCC_SECTION...data run/net.c)" ] &&
+    [ "$(grep -c MLCC_SECTION run/net.c)" -gt 3 ] && pass "a section for each constant" ||
+    fail "a section for each constant" "$(cat out)"
 cd "$top" || exit 1
 finish

@@ -49,6 +49,19 @@ if [ -z "$(missing_for cortex-m4)" ]; then
     status=$?
     [ $status -eq 1 ] && grep -q 'FAIL: 1 sets' out && pass "firmware with wrong outputs" ||
         fail "firmware with wrong outputs" "status $status: $(cat out)"
+
+    # Weights that fill one memory go to the next; what fits nowhere is an error before anything runs.
+    board() {
+        echo "{\"base\": \"cortex-m4\", \"memory\": \"$1\"}" >board.json
+        "$MLCC" verify --target ./board.json case >out 2>&1
+    }
+    board "0+64K 0x20000000+32K 0x21000000+8K" && pass "weights in two memories" || fail "weights in two memories" "$(cat out)"
+    for memory in "0+12K 0x20000000+16K 0x21000000+1K" "0+1M 0x20000000+4K 0x21000000+1M" "0+2K 0x20000000+16K 0x21000000+64K"; do
+        board "$memory"
+        status=$?
+        [ $status -eq 1 ] && grep -q -e 'fit the board of target "board": .* the board has' -e 'memory0. overflowed' out &&
+            pass "a board of $memory is too small" || fail "a board of $memory is too small" "status $status: $(cat out)"
+    done
 fi
 
 # --- a user's target file ---

@@ -137,6 +137,13 @@ static const struct {
     {"{\"base\": \"rpi4\", \"c_guard\": \"1\\n#error\"}", "\"c_guard\": must be one line"},
     {"{\"base\": \"rpi4\", \"pointer_bits\": 48}", "\"pointer_bits\": must be 32 or 64"},
     {"{\"base\": \"rpi4\", \"vector_bits\": 96}", "\"vector_bits\": must be 0 or a power of two"},
+    {"{\"base\": \"cortex-m4\", \"memory\": 4}", "\"memory\": must be a string"},
+    {"{\"base\": \"cortex-m4\", \"memory\": \"0+4M\"}", "\"memory\": must be two to eight memories"},
+    {"{\"base\": \"cortex-m4\", \"memory\": \"0+4M 0x20000000\"}", "\"memory\": must be two"},
+    {"{\"base\": \"cortex-m4\", \"memory\": \"0+4M 0x20000000+0\"}", "\"memory\": must be two"},
+    {"{\"base\": \"cortex-m4\", \"memory\": \"0+4M -1+4M\"}", "\"memory\": must be two"},
+    {"{\"base\": \"cortex-m4\", \"memory\": \"0+4M 0xfff00000+1M 0xfff00000+2M\"}", "\"memory\": must be two"},
+    {"{\"base\": \"cortex-m4\", \"memory\": \"0+1 2+1 4+1 6+1 8+1 10+1 12+1 14+1 16+1\"}", "\"memory\": must be two"},
     {"{\"base\": \"rpi4\", \"vector_registers\": 0}", "\"vector_registers\": must be at least 4"},
 };
 

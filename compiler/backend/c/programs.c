@@ -35,15 +35,16 @@ void emit_threads(FILE *c, FILE *h) {
 /* --- test vectors --- */
 
 /* After a constant's name. It may be too large for where others go: it lies with the weights. */
-static void print_section(FILE *f, const EmitOptions *o) {
-    if (o->weights_section)
-        fprintf(f, "\n#if defined(__GNUC__)\n    __attribute__((section(\"%s\")))\n#endif\n   ", o->weights_section);
+static void print_section(FILE *f, Arena *a, const EmitOptions *o, const char *name) {
+    const char *section = interface_section(a, o, name);
+    if (section)
+        fprintf(f, "\n#if defined(__GNUC__)\n    __attribute__((section(\"%s\")))\n#endif\n   ", section);
 }
 
-static void print_data(FILE *f, const EmitOptions *o, const char *name, const KBuffer *b, const void *data) {
+static void print_data(FILE *f, Arena *a, const EmitOptions *o, const char *name, const KBuffer *b, const void *data) {
     fprintf(f, "static const union {\n    uint64_t word[%lld];\n    %s element[%lld];\n} %s", (long long)words_count(kbuffer_bytes(b)),
             dtype_c(b->dtype), (long long)(b->count ? b->count : 1), name);
-    print_section(f, o);
+    print_section(f, a, o, name);
     fputs(" = {{\n", f);
     Words w = words_begin(f);
     words_put(&w, data, (size_t)kbuffer_bytes(b));
@@ -62,7 +63,7 @@ static void print_sets(FILE *f, Arena *a, const KModule *m, const EmitOptions *o
             if (b->kind != kind)
                 continue;
             const char *name = arena_printf(a, "%s_%d_%d", what, k, at);
-            print_data(f, o, name, b, data[at++]);
+            print_data(f, a, o, name, b, data[at++]);
             table = arena_printf(a, "%s&%s, ", table, name);
         }
         table = arena_printf(a, "%sNULL},\n", table);
@@ -83,11 +84,11 @@ static void print_results(FILE *f, const KModule *m) {
     fputs("NULL};\n", f);
 }
 
-static void print_weights(FILE *f, const KModule *m, const EmitOptions *o) {
+static void print_weights(FILE *f, Arena *a, const KModule *m, const EmitOptions *o) {
     fprintf(f, "static const union {\n    uint64_t word[%lld];\n    unsigned char byte[%lld];\n} weights\n"
                "#if defined(__GNUC__)\n    __attribute__((aligned(64)))\n#endif\n   ",
             (long long)words_count(interface_weights_size(m)), (long long)interface_weights_size(m) + 1);
-    print_section(f, o);
+    print_section(f, a, o, "weights");
     fputs(" = {{\n", f);
     Words w = words_begin(f);
     interface_weights_bytes(m, words_put, &w);
@@ -104,7 +105,7 @@ void emit_embedded_main(const KModule *m, const EmitOptions *o, int n, const Tes
     fprintf(f, "#define SETS %d\n#define RTOL %.17g\n#define ATOL %.17g\n#define TEST_WEIGHTS %s\n#define ARENA %s\n\n", n, rtol, atol,
             weights ? "&weights" : "NULL", o->static_arena ? "NULL" : "arena");
     if (weights)
-        print_weights(f, m, o);
+        print_weights(f, a, m, o);
     print_sets(f, a, m, o, KBUF_INPUT, n, sets);
     print_sets(f, a, m, o, KBUF_OUTPUT, n, sets);
     print_results(f, m);

@@ -29,13 +29,13 @@ static const char preamble[] =
     "#include <wasm_simd128.h>\n"
     "#endif\n\n";
 
-static void print_weights_array(FILE *f, const KBuffer *b, const EmitOptions *o) {
+static void print_weights_array(FILE *f, Arena *a, const KBuffer *b, const EmitOptions *o) {
     StrBuf comment = {0};
     c_print_comment_text(&comment, b->onnx_name ? b->onnx_name : b->name);
     fprintf(f, "/* %s: %lld of %s */\nstatic const MLCC_ALIGN(64) ", sb_text(&comment), (long long)b->count, dtype_name(b->dtype));
     sb_free(&comment);
     if (o->weights_section)
-        fprintf(f, "MLCC_SECTION(\"%s\") ", o->weights_section);
+        fprintf(f, "MLCC_SECTION(\"%s\") ", interface_section(a, o, b->name));
     fprintf(f, "union {\n    uint64_t word[%lld];\n    %s element[%lld];\n} %s_%s = {{\n", (long long)words_count(kbuffer_bytes(b)),
             dtype_c(b->dtype), (long long)(b->count ? b->count : 1), o->prefix, b->name);
     Words w = words_begin(f);
@@ -44,11 +44,12 @@ static void print_weights_array(FILE *f, const KBuffer *b, const EmitOptions *o)
     fputs("}};\n\n", f);
 }
 
-static void print_weights(FILE *f, const KModule *m, const EmitOptions *o) {
+static void print_weights(FILE *f, Arena *a, const KModule *m, const EmitOptions *o) {
+    const char *section = interface_section(a, o, "weights");
     if (o->weights == WEIGHTS_C) {
         for (int i = 0; i < m->buffers.len; i++)
             if (m->buffers.data[i]->kind == KBUF_CONST)
-                print_weights_array(f, m->buffers.data[i], o);
+                print_weights_array(f, a, m->buffers.data[i], o);
     } else if (o->weights == WEIGHTS_INCBIN && interface_weights_size(m)) {
         fprintf(f,
                 "#if defined(__APPLE__)\n"
@@ -58,7 +59,7 @@ static void print_weights(FILE *f, const KModule *m, const EmitOptions *o) {
                 "        \".incbin \\\"%s\\\"\\n.popsection\\n\");\n"
                 "#endif\n"
                 "extern const unsigned char %s_weights[%lld];\n\n",
-                o->prefix, o->prefix, o->weights_name, o->weights_section ? o->weights_section : ".rodata", o->prefix, o->prefix,
+                o->prefix, o->prefix, o->weights_name, section ? section : ".rodata", o->prefix, o->prefix,
                 o->prefix, o->weights_name, o->prefix, (long long)interface_weights_size(m));
     }
 }
@@ -321,7 +322,7 @@ void emit_c(const KModule *plain, const KModule *vector, const EmitOptions *o, F
     if (vector && c_is_riscv(o->target))
         c_riscv_header(c, o->target);
     sb_free(&name);
-    print_weights(c, plain, o);
+    print_weights(c, a, plain, o);
     if (vector) {
         fprintf(c, "#if defined(__GNUC__) && (%s)\n\n", o->target->c_guard);
         print_kernels(c, a, vector, o);

@@ -71,7 +71,7 @@ static LLVMValueRef constant_place(const Unit *u, Places *p, const KBuffer *b, c
     if (o->weights == WEIGHTS_BIN)
         return at_byte(u, p->weights, interface_weights_offset(u->kernels, b));
     if (!p->tensor[b->index])
-        p->tensor[b->index] = weights_data(u, b, o->weights_section);
+        p->tensor[b->index] = weights_data(u, b, interface_section(u->arena, o, b->name));
     return p->tensor[b->index];
 }
 
