@@ -21,7 +21,7 @@ enum {
     OPT_TEST_DATA, OPT_MD, OPT_MF, OPT_MT, OPT_DUMP_AFTER, OPT_DUMP_KERNELS, OPT_VERIFY_IR, OPT_QUIET, OPT_JSON,
     OPT_LIST_OPERATORS, OPT_SECONDS, OPT_OUT, OPT_VIA, OPT_CC, OPT_TUNING, OPT_RUN, OPT_NO_PRUNE_DEAD,
     OPT_HALF_WEIGHTS, OPT_MATH, OPT_REQUANT, OPT_CALIBRATE, OPT_METHOD, OPT_ACTIVATIONS, OPT_SAMPLES,
-    OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_BLOCK, OPT_ROUNDING, OPT_NO_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_NO_SMOOTH, OPT_DATA, OPT_HELP
+    OPT_ACCURACY_FLOOR, OPT_MIXED, OPT_QUANTIZE, OPT_DYNAMIC, OPT_WEIGHTS_ONLY, OPT_FLOATS, OPT_BLOCK, OPT_ROUNDING, OPT_NO_CORRECT_BIAS, OPT_EQUALIZE, OPT_SMOOTH, OPT_NO_SMOOTH, OPT_DATA, OPT_HELP
 };
 
 static const struct Row {
@@ -56,6 +56,7 @@ static const struct Row {
     {OPT_QUANTIZE, 0, "quantize", required_argument, COMPILE, "KIND  static, dynamic, int8 ...; with the options of mlcc quantize"},
     {OPT_DYNAMIC, 0, "dynamic", no_argument, QUANTIZE, "int8 weights; activations are quantised when the model runs"},
     {OPT_WEIGHTS_ONLY, 0, "weights-only", required_argument, QUANTIZE, "TYPE  int8, int4, float16 or bfloat16, computed with as floats"},
+    {OPT_FLOATS, 0, "floats", required_argument, QUANTIZE, "TYPE  float16 or bfloat16: weights and activations, not inputs and outputs"},
     {OPT_CALIBRATE, 0, "calibrate", required_argument, MAKES, "PATH  inputs: folder with test_data_set_*/ or .npy files, .npz, .npy"},
     {OPT_DATA, 0, "data", required_argument, MAKES, "PATH  inputs to compare on (default: --calibrate's); maybe with labels"},
     {OPT_METHOD, 0, "method", required_argument, MAKES, "NAME  of ranges: minmax (default), percentile, entropy, mse"},
@@ -173,8 +174,22 @@ static bool set_weights_only(Options *o, const char *type) {
     return true;
 }
 
+static const char *const float_names[] = {"float16", "bfloat16", NULL};
+static const DType float_types[] = {DT_F16, DT_BF16};
+
+static bool set_floats(Options *o, const char *type) {
+    int k;
+    if (!choose(type, float_names, &k))
+        return false;
+    o->quantize = QUANTIZE_FLOATS;
+    o->weight_type = float_types[k];
+    return true;
+}
+
 const char *options_quantize_name(const Options *o) {
     int k = 0;
+    if (o->quantize == QUANTIZE_FLOATS)
+        return o->weight_type == DT_F16 ? "all-float16" : "all-bfloat16";
     if (o->quantize != QUANTIZE_WEIGHTS)
         return o->quantize == QUANTIZE_STATIC ? "static" : "dynamic";
     while (weight_types[k] != o->weight_type)
@@ -186,6 +201,8 @@ static bool set_quantize(Options *o, const char *kind) {
     static const char *const names[] = {"static", "dynamic", NULL};
     static const QuantizeKind kinds[] = {QUANTIZE_STATIC, QUANTIZE_DYNAMIC};
     int k;
+    if (!strncmp(kind, "all-", strlen("all-")))
+        return set_floats(o, kind + strlen("all-"));
     if (!choose(kind, names, &k))
         return set_weights_only(o, kind);
     o->quantize = kinds[k];
@@ -254,6 +271,7 @@ static bool set(Options *o, int id, const char *arg) {
     case OPT_MIXED: o->mixed = true; break;
     case OPT_QUANTIZE: return set_quantize(o, arg);
     case OPT_DYNAMIC: return set_quantize(o, "dynamic");
+    case OPT_FLOATS: return set_floats(o, arg);
     case OPT_WEIGHTS_ONLY: return set_weights_only(o, arg);
     case OPT_BLOCK: return count(arg, MOST_BLOCK, &o->block) && o->block >= LEAST_BLOCK && !(o->block & (o->block - 1));
     case OPT_NO_CORRECT_BIAS: o->keep_bias = true; break;

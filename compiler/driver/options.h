@@ -55,7 +55,7 @@ typedef struct Options {
     double accuracy_floor; /* … the least cosine; 0: none */
     bool mixed;          /* … layers stay float until it holds */
     QuantizeKind quantize; /* also of compile */
-    DType weight_type;   /* … QUANTIZE_WEIGHTS: I8, I4, F16, BF16 */
+    DType weight_type;   /* … QUANTIZE_WEIGHTS: I8, I4, F16, BF16; QUANTIZE_FLOATS: F16, BF16 */
     int block;           /* … integers that share a scale */
     bool plain_rounding, keep_bias, keep_uneven, equalize;
     double smooth;       /* … how much of the activations' range goes into weights; 0: nothing */

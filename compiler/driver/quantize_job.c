@@ -40,8 +40,14 @@ static bool read_plain(QuantizeJob *j, Diag *d, Compilation *c) {
     return true;
 }
 
+static bool to_floats(const Options *o) {
+    return o->quantize == QUANTIZE_FLOATS || (o->quantize == QUANTIZE_WEIGHTS && dtype_is_float(o->weight_type));
+}
+
 /* Without being told: where channels differ much. */
-static bool smooths_itself(const Options *o) { return o->calibrate && !o->keep_uneven && o->quantize != QUANTIZE_WEIGHTS; }
+static bool smooths_itself(const Options *o) {
+    return o->calibrate && !o->keep_uneven && (o->quantize == QUANTIZE_STATIC || o->quantize == QUANTIZE_DYNAMIC);
+}
 
 /* The same in the form that loses least: the ranges of channels are evened out. */
 bool quantize_read(QuantizeJob *j, Diag *d, Compilation *c) {
@@ -82,14 +88,14 @@ static bool make_plan(QuantizeJob *j) {
     for (int i = 0; i < n; i++)
         j->names[i] = arena_strdup(j->arena, j->plan.items.data[i].name);
     if (!n)
-        diag_error(j->diag, NOWHERE, j->recipe.kind == QUANTIZE_STATIC ? "the model has no float32 operator that works on bytes too"
-                                                                       : "the model has no product with constant float32 weights");
+        diag_error(j->diag, NOWHERE, "%s", j->recipe.kind == QUANTIZE_STATIC   ? "the model has no float32 operator that works on bytes too"
+                                           : j->recipe.kind == QUANTIZE_FLOATS ? "the model has no float32 operator that takes 16 bits too"
+                                                                               : "the model has no product with constant float32 weights");
     return n > 0;
 }
 
 static bool wants_gram(const QuantizeJob *j) {
-    bool integers = j->recipe.kind != QUANTIZE_WEIGHTS || !dtype_is_float(j->recipe.weights);
-    return integers && j->o->calibrate && !j->o->plain_rounding;
+    return !to_floats(j->o) && j->o->calibrate && !j->o->plain_rounding;
 }
 
 static bool collect(QuantizeJob *j, bool (*read)(QuantizeJob *, Diag *, Compilation *), Diag *d, StrMap *out, StrMap *grams) {
@@ -101,13 +107,16 @@ static bool collect(QuantizeJob *j, bool (*read)(QuantizeJob *, Diag *, Compilat
 }
 
 static bool find_ranges(QuantizeJob *j) {
-    if (j->recipe.kind != QUANTIZE_STATIC)
+    bool floats = j->recipe.kind == QUANTIZE_FLOATS;
+    CalibrationMethod method = floats ? CALIBRATE_MINMAX : j->o->method;
+    if (j->recipe.kind != QUANTIZE_STATIC && !(floats && j->recipe.weights == DT_F16))
         return true;
-    if (!watch_ranges(&j->before, &j->calibration, j->o->method, j->names, j->range))
+    j->before.infinite = floats;
+    if (!watch_ranges(&j->before, &j->calibration, method, j->names, j->range))
         return false;
     for (int i = 0; i < j->plan.items.len; i++) {
         double lo, hi;
-        calibrated_range(&j->range[i], j->o->method, &lo, &hi);
+        calibrated_range(&j->range[i], method, &lo, &hi);
         j->range[i].lo = lo;
         j->range[i].hi = hi;
     }
@@ -172,6 +181,8 @@ static bool convert(QuantizeJob *j, bool layers) {
         item->float_weights = j->float_weights[i];
     }
     quantize_apply(&j->plan, &j->recipe);
+    for (int i = 0; j->recipe.kind == QUANTIZE_FLOATS && i < j->plan.items.len; i++)
+        j->precision[i] = j->plan.items.data[i].precision;
     j->weights_after = weight_bytes(j->c.graph);
     if (!frontend_export(j->round, j->diag, j->c.graph, MLCC_VERSION, &j->bytes, &j->size))
         return false;
@@ -236,7 +247,7 @@ const char *quantize_misuse(const Options *o) {
 }
 
 static bool corrects_bias(const Options *o) {
-    return o->calibrate && !o->keep_bias && !(o->quantize == QUANTIZE_WEIGHTS && dtype_is_float(o->weight_type));
+    return o->calibrate && !o->keep_bias && !to_floats(o);
 }
 
 bool quantize_model(QuantizeJob *j, Diag *d, const Options *o, FILE *report) {

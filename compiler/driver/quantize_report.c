@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a quantised model loses, layer by layer and as a whole. */
 #include <math.h>
+#include <string.h>
 
 #include "driver/quantize_job.h"
+#include "passes/edit.h"
 
 static void print_agreement(FILE *out, const char *what, const char *type, const char *name, const char *op, const Agreement *g) {
     double noise = agreement_noise(g);
@@ -29,7 +31,7 @@ static const char *type_of(const QuantizeJob *j, int i) {
     static const char *const names[] = {[PRECISION_8] = "int8", [PRECISION_16] = "int16", [PRECISION_FLOAT] = "float"};
     DType w = j->recipe.weights;
     QuantizePrecision p = j->float_weights[i] ? PRECISION_FLOAT : j->precision[i];
-    if (p == PRECISION_FLOAT || j->recipe.kind != QUANTIZE_WEIGHTS)
+    if (p == PRECISION_FLOAT || (j->recipe.kind != QUANTIZE_WEIGHTS && j->recipe.kind != QUANTIZE_FLOATS))
         return names[p];
     return w == DT_I4 ? "int4" : w == DT_F16 ? "float16" : w == DT_BF16 ? "bfloat16" : "int8";
 }
@@ -39,7 +41,7 @@ static void print_layers(const QuantizeJob *j, FILE *out) {
     int worst = -1;
     for (int i = 0; i < p->items.len; i++) {
         const QuantizeItem *item = &p->items.data[i];
-        if (item->like != i)
+        if (item->like != i || (j->recipe.kind == QUANTIZE_FLOATS && (!item->layer || j->precision[i] == PRECISION_FLOAT)))
             continue;
         if (item->layer)
             print_agreement(out, "layer", type_of(j, i), item->layer->name, item->layer->op_type, &of_items(j)[i]);
@@ -48,6 +50,8 @@ static void print_layers(const QuantizeJob *j, FILE *out) {
         if (worst < 0 || quantize_own_noise(j, i) > quantize_own_noise(j, worst))
             worst = i;
     }
+    if (worst < 0)
+        return;
     const QuantizeItem *item = &p->items.data[worst];
     fprintf(out, "most is lost in %s \"%s\"\n", item->layer ? item->layer->op_type : "the input", item->layer ? item->layer->name : item->name);
 }
@@ -73,6 +77,35 @@ static void print_scores(const Scores *s, FILE *out) {
         fprintf(out, "top-5   %.2f %%, was %.2f %%\n", percent(s->got.among_five, s), percent(s->want.among_five, s));
 }
 
+static bool computes_floats(const Node *n) {
+    return n && n->out[0] && n->out[0]->dtype == DT_F32 && !edit_is(n, "Cast");
+}
+
+/* Operators that stay float32 where others have 16 bits: how many of each kind, and why where that depends on the numbers. */
+static void print_floats(const QuantizeJob *j, FILE *out) {
+    const Graph *g = j->c.graph;
+    const char *comma = "stay float32: ";
+    for (int i = 0; i < j->plan.items.len; i++) {
+        const QuantizeItem *item = &j->plan.items.data[i];
+        if (item->outside)
+            fprintf(out, "\"%s\" stays float32: its numbers are within %g .. %g\n", item->name, item->lo, item->hi);
+    }
+    for (const Node *n = g->first; n; n = n->next) {
+        int count = 0;
+        const Node *m = g->first;
+        while (m != n && !(computes_floats(m) && !strcmp(m->op_type, n->op_type)))
+            m = m->next;
+        if (m != n || !computes_floats(n))
+            continue;
+        for (; m; m = m->next)
+            count += computes_floats(m) && !strcmp(m->op_type, n->op_type);
+        fprintf(out, "%s%d %s", comma, count, n->op_type);
+        comma = ", ";
+    }
+    if (*comma == ',')
+        fputc('\n', out);
+}
+
 void quantize_report(const QuantizeJob *j, FILE *out) {
     const Graph *g = j->c.graph;
     if (j->data.list.len) {
@@ -80,6 +113,8 @@ void quantize_report(const QuantizeJob *j, FILE *out) {
         for (int i = 0; i < g->outputs.len; i++)
             print_agreement(out, "output", "", g->outputs.data[i]->name, NULL, &j->agreement[i]);
     }
+    if (j->recipe.kind == QUANTIZE_FLOATS)
+        print_floats(j, out);
     if (j->scores.n)
         print_scores(&j->scores, out);
     if (j->data.list.len)

@@ -46,7 +46,7 @@ static bool observe_run(const Watched *w, const Tensor *result, bool distributio
         const Tensor *t = &result[w->at[i]];
         if (distribution) {
             observe_distribution(&values[i], t->bytes, t->count);
-        } else if (!observe_extremes(&values[i], t->bytes, t->count)) {
+        } else if (!observe_extremes(&values[i], t->bytes, t->count) && !w->infinite) {
             diag_error(w->c.diag, NOWHERE, "the value \"%s\" is infinite or no number with these inputs", names[i]);
             return false;
         }

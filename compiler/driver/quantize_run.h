@@ -17,6 +17,7 @@ typedef struct Watched {
     int n_outputs; /* of the model itself; they come first */
     int n;
     int *at;       /* for each name the place among the outputs */
+    bool infinite; /* values may be infinite, or no number */
 } Watched;
 
 /* Makes the named values outputs of c's graph and compiles it; w->c is set. False after a diagnostic. */

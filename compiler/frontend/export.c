@@ -195,24 +195,28 @@ static int64_t version_needed(const Node *n) {
     static const struct {
         const char *op;
         int version;
+        bool bfloats; /* that version has bfloat16 */
     } older[] = {
-        {"QuantizeLinear", 13}, {"DequantizeLinear", 13}, {"Conv", 11}, {"ConvTranspose", 11},
-        {"MaxPool", 12}, {"GlobalMaxPool", 1}, {"GlobalAveragePool", 1}, {"AveragePool", 19}, {"Reshape", 14},
-        {"Flatten", 13}, {"Squeeze", 13}, {"Unsqueeze", 13}, {"Transpose", 13}, {"Identity", 16},
-        {"HardSwish", 14}, {"HardSigmoid", 6}, {"Elu", 6}, {"Selu", 6}, {"Softplus", 1}, {"Softsign", 1},
-        {"DepthToSpace", 13}, {"SpaceToDepth", 13}, {"Resize", 19}, {"Pad", 19}, {"Cast", 19},
-        {"ThresholdedRelu", 10}, {"InstanceNormalization", 6}, {"LSTM", 14}, {"GRU", 14}, {"Shape", 15}
+        {"QuantizeLinear", 13, false}, {"DequantizeLinear", 13, false}, {"Conv", 11, false}, {"ConvTranspose", 11, false},
+        {"MaxPool", 12, false}, {"GlobalMaxPool", 1, false}, {"GlobalAveragePool", 1, false}, {"AveragePool", 19, false},
+        {"Reshape", 14, true}, {"Flatten", 13, true}, {"Squeeze", 13, true}, {"Unsqueeze", 13, true}, {"Transpose", 13, true},
+        {"Identity", 16, true}, {"HardSwish", 14, false}, {"HardSigmoid", 6, false}, {"Elu", 6, false}, {"Selu", 6, false},
+        {"Softplus", 1, false}, {"Softsign", 1, false}, {"DepthToSpace", 13, true}, {"SpaceToDepth", 13, true}, {"Resize", 19, true},
+        {"Pad", 19, true}, {"Cast", 19, true}, {"ThresholdedRelu", 10, false}, {"InstanceNormalization", 6, false},
+        {"LSTM", 14, false}, {"GRU", 14, false}, {"RNN", 14, false}, {"Shape", 15, true}
     };
     enum { BLOCKS_AND_OTHER_WIDTHS = 21 };
-    bool types = true; /* those of before */
+    bool types = true, bfloats = false; /* those of before */
     bool linear = !*n->domain && (!strcmp(n->op_type, "QuantizeLinear") || !strcmp(n->op_type, "DequantizeLinear"));
     const Value *element = !strcmp(n->op_type, "QuantizeLinear") ? n->out[0] : n->in[0];
     if (linear && (attr_int(n, "block_size", 0) || dtype_width(element->dtype) == 4 || dtype_width(element->dtype) == 16))
         return BLOCKS_AND_OTHER_WIDTHS;
-    for (int i = 0; i < n->nin; i++)
-        types = types && (!n->in[i] || (n->in[i]->dtype != DT_BF16 && dtype_stored(n->in[i]->dtype) == n->in[i]->dtype));
+    for (int i = 0; i < n->nin; i++) {
+        types = types && (!n->in[i] || dtype_stored(n->in[i]->dtype) == n->in[i]->dtype);
+        bfloats = bfloats || (n->in[i] && n->in[i]->dtype == DT_BF16);
+    }
     for (size_t i = 0; types && i < sizeof older / sizeof *older; i++)
-        if (!*n->domain && !strcmp(n->op_type, older[i].op))
+        if (!*n->domain && !strcmp(n->op_type, older[i].op) && (older[i].bfloats || !bfloats))
             return older[i].version;
     return n->op ? n->op->version : 1;
 }

@@ -107,8 +107,8 @@ INFER(infer_fused_attention) {
     const Value *x = n->in[0], *v = n->in[1];
     Attention a;
     int64_t count;
-    if (x->dtype != DT_F32 || v->dtype != DT_F32)
-        return infer_error(n, "scores and values must be float32");
+    if (x->dtype != v->dtype || (x->dtype != DT_F32 && !dtype_is_half(x->dtype)))
+        return infer_error(n, "scores and values must be float32, or both of 16 bits");
     if (x->rank < 2 || v->rank < 2 || !infer_matmul(n))
         return infer_error(n, "scores and values must be matrices");
     const Value *y = n->out[0];

@@ -25,7 +25,7 @@ typedef struct Pattern {
 
 /* --- finding it --- */
 
-static bool is_matrix(const Value *v) { return v->rank >= 2 && v->dtype == DT_F32; }
+static bool is_matrix(const Value *v) { return v->rank >= 2 && (v->dtype == DT_F32 || dtype_is_half(v->dtype)); }
 
 /* Where(rows, 0, weights): the same for all keys of a row. */
 static bool is_blind(const Node *n, const Value *weights) {

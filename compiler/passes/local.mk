@@ -28,6 +28,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/quantize_dynamic.c \
 	compiler/passes/quantize_edit.c \
 	compiler/passes/quantize_edit.h \
+	compiler/passes/quantize_floats.c \
 	compiler/passes/quantize_round.c \
 	compiler/passes/quantize_static.c \
 	compiler/passes/quantize_storage.c \

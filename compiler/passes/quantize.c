@@ -199,6 +199,17 @@ static void choose_weights(const Plan *s) {
     }
 }
 
+/* Whatever could have 16 bits: if it does depends on the numbers too. */
+static void choose_floats(const Plan *s) {
+    const Graph *g = s->p->graph;
+    for (const Node *n = g->first; n; n = n->next)
+        for (int i = 0; quantize_takes_halves(n) && i < n->nout; i++)
+            if (quantize_is_activation(n->out[i])) {
+                s->wanted[n->out[i]->id] = true;
+                want_inputs(s, n);
+            }
+}
+
 QuantizePlan quantize_plan(Graph *g, QuantizeKind kind) {
     QuantizePlan p = {.graph = g};
     Arena *a = g->arena;
@@ -212,6 +223,8 @@ QuantizePlan quantize_plan(Graph *g, QuantizeKind kind) {
         p.item_of[i] = -1;
     if (kind == QUANTIZE_STATIC)
         choose(&s);
+    else if (kind == QUANTIZE_FLOATS)
+        choose_floats(&s);
     else
         choose_weights(&s);
     for (int i = 0; i < g->inputs.len; i++)
@@ -249,6 +262,8 @@ void quantize_apply(QuantizePlan *p, const QuantizeRecipe *r) {
         quantize_apply_static(p, r);
     else if (r->kind == QUANTIZE_DYNAMIC)
         quantize_apply_dynamic(p, r);
+    else if (r->kind == QUANTIZE_FLOATS)
+        quantize_apply_floats(p, r);
     else
         quantize_apply_weights(p, r);
     pass_dead(p->graph);

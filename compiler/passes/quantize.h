@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A float graph into a quantised one, in one of three ways: QuantizeLinear and DequantizeLinear round what has a form on
- * integers; products of bytes whose activations are quantised when they run; or weights of few bits that are computed with
- * as floats. */
+/* A float graph into a quantised one, in one of four ways: QuantizeLinear and DequantizeLinear round what has a form on
+ * integers; products of bytes whose activations are quantised when they run; weights of few bits that are computed with
+ * as floats; or floating numbers of 16 bits. */
 #ifndef MLCC_PASSES_QUANTIZE_H
 #define MLCC_PASSES_QUANTIZE_H
 
 #include "graph/graph.h"
 
-typedef enum QuantizeKind { QUANTIZE_NOT, QUANTIZE_STATIC, QUANTIZE_DYNAMIC, QUANTIZE_WEIGHTS } QuantizeKind;
+typedef enum QuantizeKind { QUANTIZE_NOT, QUANTIZE_STATIC, QUANTIZE_DYNAMIC, QUANTIZE_WEIGHTS, QUANTIZE_FLOATS } QuantizeKind;
 
 /* What samples say of the input of a product: about its channels (axis 1 of Conv, the last one otherwise). */
 typedef struct QuantizeStats {
@@ -28,7 +28,7 @@ typedef struct QuantizeGram {
 typedef struct QuantizeRecipe {
     QuantizeKind kind;
     DType activations;    /* static: U8 or I8 */
-    DType weights;        /* QUANTIZE_WEIGHTS: I8, I4, F16 or BF16 */
+    DType weights;        /* QUANTIZE_WEIGHTS: I8, I4, F16 or BF16; QUANTIZE_FLOATS: F16 or BF16, activations too */
     int64_t block;        /* … how many integers share a scale */
     bool correct_bias;    /* takes the mean error of the weights' rounding into the bias; needs stats */
     const StrMap *stats;  /* QuantizeStats by the name of a product's input; may be NULL */
@@ -44,11 +44,12 @@ typedef struct QuantizeItem {
     const char *name;        /* of the value in the float graph */
     const Node *layer;       /* that computes it; NULL for inputs */
     int like;                /* the item whose range it has, because it holds the same elements; else its own index */
-    double lo, hi;           /* QUANTIZE_STATIC: to be set before quantize_apply, */
-    QuantizePrecision precision; /* like this, for items that are like no other, */
+    double lo, hi;           /* QUANTIZE_STATIC, and QUANTIZE_FLOATS if known: to be set before quantize_apply, */
+    QuantizePrecision precision; /* like this, for items that are like no other (QUANTIZE_FLOATS sets it where one stays float32), */
     bool float_weights;      /* and the layer's weights stay float in any case */
     double scale;            /* set by it, like the zero point */
     int64_t zero;
+    bool outside;            /* QUANTIZE_FLOATS: set where the range does not fit */
     const char *dequantized; /* of the value that users read instead; set by quantize_apply */
     VEC(int) from;           /* the items it is computed from */
 } QuantizeItem;
@@ -69,6 +70,7 @@ void quantize_set_scale(QuantizeItem *item, DType t);
 void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r);
 void quantize_apply_dynamic(QuantizePlan *p, const QuantizeRecipe *r);
 void quantize_apply_weights(QuantizePlan *p, const QuantizeRecipe *r);
+void quantize_apply_floats(QuantizePlan *p, const QuantizeRecipe *r);
 
 /* --- what each rounding does alone --- */
 

@@ -21,6 +21,10 @@ bool quantize_is_recurrent(const Node *n);
 bool quantize_moves(const Node *n);
 /* v is a product without bias, and add, its user, adds a constant for each column. */
 bool quantize_adds_bias(const Node *add, const Value *v);
+/* May be of 16 bits in all inputs and outputs that are float32. */
+bool quantize_takes_halves(const Node *n);
+/* A constant as float16 or bfloat16; what is finite stays finite. */
+Value *quantize_shorter(const Value *w, DType t);
 /* The channel that element i of v belongs to. */
 int64_t quantize_channel(const Value *v, int axis, int64_t i);
 double quantize_clamp(double x, double least, double most);

@@ -14,11 +14,7 @@ enum { SMALLEST_CONSTANT = 64 };
 
 static void shorten(Value *w, DType t) {
     Graph *g = w->graph;
-    int64_t n = value_count(w);
-    uint16_t *x = ARENA_ARRAY(g->arena, uint16_t, n);
-    for (int64_t i = 0; i < n; i++)
-        x[i] = t == DT_F16 ? float_to_half((float)const_float(w, i)) : float_to_bfloat((float)const_float(w, i));
-    Value *c = quantize_const(g, w->name, dtype_name(t), t, w->rank, w->dim, x, (size_t)n * sizeof *x);
+    Value *c = quantize_shorter(w, t);
     Value *y = quantize_node(g->first, g, "", "Cast", w->name, "f", 1, &c, DT_F32);
     node_add_attr(y->def, edit_int("to", dtype_to_onnx(DT_F32)));
     value_replace_all(w, y);
