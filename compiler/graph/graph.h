@@ -140,6 +140,7 @@ struct Graph {
     NodeNotes floats;         /* nodes of a quantised model that compute with floating-point numbers, and why */
     NodeNotes approximations; /* nodes whose results --math=fast makes less exact, and how */
     int64_t arena_size; /* bytes, set by the memory plan */
+    bool fast;          /* results may be less exact where that is faster (--math=fast) */
     bool half_weights;  /* constants of 16-bit floating numbers stay so (passes/weights.c) */
     struct {            /* what folding may spend, and has (passes/fold.c) */
         int64_t largest, bytes;

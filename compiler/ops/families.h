@@ -254,6 +254,13 @@ INFER(infer_qlinear_conv);
 ELEMENT(element_qlinear_conv);
 MACS(macs_qlinear_conv);
 
+/* qfixed.c */
+INFER(infer_fixed_point);
+LOWER(lower_fixed_point);
+INFER(infer_matmul_fixed);
+LOWER(lower_matmul_fixed);
+MACS(macs_matmul_fixed);
+
 /* qlinear.c */
 INFER(infer_qlinear_binary);
 ELEMENT(element_qlinear_add);

@@ -35,6 +35,8 @@ libmlcc_a_SOURCES += \
 	compiler/ops/qconv.c \
 	compiler/ops/qdepthwise.c \
 	compiler/ops/qdepthwise.h \
+	compiler/ops/qfixed.c \
+	compiler/ops/qfixed.h \
 	compiler/ops/qlinear.c \
 	compiler/ops/qmatmul.c \
 	compiler/ops/quant.c \

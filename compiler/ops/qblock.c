@@ -17,6 +17,11 @@ Blocks blocks_of(int64_t k, int64_t n, int64_t bits, int64_t size) {
     return b;
 }
 
+int64_t blocks_place(const Blocks *b, int64_t row, int64_t c) {
+    int64_t first = c / PANEL * PANEL, columns = b->n - first < PANEL ? b->n - first : PANEL;
+    return first * b->count * b->bytes + row * columns + c % PANEL;
+}
+
 Blocks blocks_in_words(Blocks b) {
     b.words = true;
     b.bytes = round_up(b.bytes, WORD_BYTES);
@@ -113,6 +118,9 @@ static Value *in_panels(Node *n, Value *x, const Blocks *b) {
     return y;
 }
 
+/* Of "accuracy_level": 0 is any, 2 to 4 are as exact as float16, bfloat16 and int8. */
+enum { FLOAT32_LEVEL = 1 };
+
 INFER(infer_matmul_nbits) {
     Blocks b;
     if (!read_blocks(n, &b) || !infer_left(n, &b) || !infer_types(n))
@@ -137,6 +145,8 @@ INFER(infer_matmul_nbits) {
     put_int(y, "N", b.n);
     put_int(y, "bits", b.bits);
     put_int(y, "block_size", b.size);
+    if (attr_int(n, "accuracy_level", 0) > FLOAT32_LEVEL)
+        put_int(y, "inexact", 1);
     replace_output(n, 0, y->out[0]);
     node_remove(n);
     return true;

@@ -19,6 +19,8 @@ typedef struct Blocks {
 enum { WORD_BITS = 32, WORD_BYTES = 4 };
 
 Blocks blocks_of(int64_t k, int64_t n, int64_t bits, int64_t size);
+/* Where byte `row` of column c lies: panels begin where those before them end. */
+int64_t blocks_place(const Blocks *b, int64_t row, int64_t c);
 /* The same in words. */
 Blocks blocks_in_words(Blocks b);
 /* Elements of a word are unsigned, so many above their values: half their range. But for some, which become numbers by another

@@ -10,7 +10,8 @@
 
 Node *edit_node_with(Node *before, const char *domain, const char *op_type, const Node *from, int nin, Value *const *in, int nattrs,
                      const Attr *attr) {
-    Node *n = graph_node(before->graph, before, domain, op_type, from->name, nin, in, 1, NULL);
+    int outputs = op_find(domain, op_type)->min_out;
+    Node *n = graph_node(before->graph, before, domain, op_type, from->name, nin, in, outputs > 1 ? outputs : 1, NULL);
     n->sources = from->sources;
     for (int i = 0; i < nattrs; i++)
         node_add_attr(n, attr[i]);

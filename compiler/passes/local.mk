@@ -7,6 +7,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/edit.c \
 	compiler/passes/edit.h \
 	compiler/passes/equalize.c \
+	compiler/passes/fixed_weights.c \
 	compiler/passes/fold.c \
 	compiler/passes/fold.h \
 	compiler/passes/fuse_conv.c \

@@ -15,7 +15,7 @@ typedef struct PassOptions {
     int threads;            /* how many the code is for; 0 as 1 */
     bool keep_dead;         /* without the pass that removes channels */
     bool half_weights;      /* float16 and bfloat16 constants stay so where they are weights */
-    bool fast;              /* results may be less exact where that is faster: pass_winograd */
+    bool fast;              /* results may be less exact where that is faster: pass_winograd, pass_fixed_weights */
 } PassOptions;
 
 /* Types and shapes of everything, folding constants on the way where a shape rule needs them. Reports every node that
@@ -38,6 +38,8 @@ void pass_means(Graph *g, const Target *t); /* of images by way of their rows, f
 /* 3x3 convolutions by transformed tiles, where that is faster: fewer products, larger rounding errors. */
 void pass_winograd(Graph *g, const Target *t, int threads);
 void pass_words(Graph *g, const Target *t); /* products of two computed matrices, for the same machines */
+/* Products with weights of few bits by integers of 24 bits, where the graph is fast or the node allows it. */
+void pass_fixed_weights(Graph *g, const Target *t);
 void pass_weight_words(Graph *g, const Target *t); /* weights of few bits as words, for machines with long vectors */
 void pass_window_rows(Graph *g, const Target *t); /* the first convolution's channels, for machines that multiply four bytes at once */
 /* Softmax between two products becomes mlcc.Attention, which never has all scores at a time, where that is no slower. */

@@ -35,6 +35,7 @@ static const Step steps[] = {
     {.name = "winograd", .threaded = pass_winograd},
     {.name = "dead", .always = pass_dead},
     {.name = "words", .targeted = pass_words},
+    {.name = "fixed_weights", .targeted = pass_fixed_weights},
     {.name = "weight_words", .targeted = pass_weight_words},
     {.name = "window_rows", .targeted = pass_window_rows},
     {.name = "attention", .threaded = pass_attention},
@@ -62,6 +63,7 @@ static void dump(const Graph *g, const char *name, FILE *f) {
 
 bool passes_run(Graph *g, const PassOptions *o) {
     g->half_weights = o->half_weights;
+    g->fast = o->fast;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         const Step *s = &steps[i];
         if ((o->keep_dead && s->targeted == pass_prune) || (!o->fast && s->threaded == pass_winograd))

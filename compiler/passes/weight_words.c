@@ -2,8 +2,6 @@
 /* Weights of 8 bits and less as words: for machines with long vectors, on which spreading bytes over them takes as long as all else
  * that makes numbers of them. A word's elements follow each other in a column, and a mask or a shift singles one out. More rows share
  * the numbers, and what it takes to make them no longer counts. */
-#include <string.h>
-
 #include "ops/quant.h"
 #include "ops/qblock.h"
 #include "passes/edit.h"
@@ -20,12 +18,6 @@ static Value *constant_like(Node *n, int input, DType t, int64_t count, const vo
                        (Data){data, (size_t)count * (size_t)dtype_size(t)});
 }
 
-/* Byte `row` of column c: panels begin where those before them end. */
-static int64_t byte_place(const Blocks *b, int64_t row, int64_t c) {
-    int64_t first = c / PANEL * PANEL, columns = b->n - first < PANEL ? b->n - first : PANEL;
-    return first * b->count * b->bytes + row * columns + c % PANEL;
-}
-
 /* Words of 4 bytes at the same places, little endian. */
 static Value *words_of(Node *n, const Blocks *b, const Blocks *w) {
     const Value *x = n->in[1];
@@ -35,10 +27,10 @@ static Value *words_of(Node *n, const Blocks *b, const Blocks *w) {
     uint32_t signs = blocks_signs(b->bits);
     for (int64_t row = 0; row < rows; row++)
         for (int64_t c = 0; c < b->n; c++) {
-            uint8_t *to = bytes + WORD_BYTES * byte_place(&places, row, c);
+            uint8_t *to = bytes + WORD_BYTES * blocks_place(&places, row, c);
             for (int64_t i = 0; i < WORD_BYTES; i++) {
                 int64_t at = row % each * WORD_BYTES + i;
-                uint8_t byte = at < b->bytes ? (uint8_t)const_int(x, byte_place(b, row / each * b->bytes + at, c)) ^ turn : 0;
+                uint8_t byte = at < b->bytes ? (uint8_t)const_int(x, blocks_place(b, row / each * b->bytes + at, c)) ^ turn : 0;
                 to[i] = byte ^ (uint8_t)(signs >> (8 * i));
             }
         }
@@ -65,14 +57,17 @@ static bool suits(const Node *n, const Blocks *b) {
 void pass_weight_words(Graph *g, const Target *t) {
     for (Node *n = g->first, *next; n && t && target_lanes(t) >= FEWEST_LANES; n = next) {
         next = n->next;
-        if (strcmp(n->domain, "mlcc") || strcmp(n->op_type, "MatMulBlocks"))
+        if (!node_is(n, "mlcc", "MatMulBlocks"))
             continue;
         const Blocks b = blocks_of(attr_int(n, "K", 0), attr_int(n, "N", 0), attr_int(n, "bits", 0), attr_int(n, "block_size", 0));
         if (!suits(n, &b))
             continue;
         const Blocks w = blocks_in_words(b);
-        Value *in[] = {n->in[0], words_of(n, &b, &w), n->in[2], quant_has(n, 3) ? zeros_of(n) : NULL, NULL, quant_has(n, 5) ? n->in[5] : NULL};
-        const Attr attrs[] = {edit_int("K", b.k), edit_int("N", b.n), edit_int("bits", b.bits), edit_int("block_size", b.size), edit_int("words", 1)};
+        Value *in[] = {n->in[0], words_of(n, &b, &w), n->in[2], NULL, NULL, NULL};
+        in[3] = quant_has(n, 3) ? zeros_of(n) : NULL;
+        in[5] = quant_has(n, 5) ? n->in[5] : NULL;
+        const Attr attrs[] = {edit_int("K", b.k), edit_int("N", b.n), edit_int("bits", b.bits), edit_int("block_size", b.size),
+                              edit_int("words", 1)};
         Node *y = edit_node_with(n, "mlcc", "MatMulBlocks", n, 6, in, 5, attrs);
         if (edit_replace(n->out[0], y->out[0]))
             node_remove(n);

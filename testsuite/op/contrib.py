@@ -115,6 +115,16 @@ def blocks():
         given = pack(zero, bits).ravel() if zeros == "packed" else zero.astype(f) if zeros else None
         yield case(f"matmulnbits_{bits}_{k}_{n}", "MatMulNBits", [a, pack(w, bits), scales.ravel(), given, None, bias], want, [1, 2, 3, 5], atol=1e-6 * float(np.abs(want).max()), bits=bits,
                    block_size=size, K=k, N=n)
+    for bits, k, n, size, rows in [(4, 96, 20, 32, 1), (8, 300, 133, 256, 2), (2, 64, 17, 64, 3), (4, 45, 6, 32, 5)]:
+        count = -(-k // size)
+        w, zero = rng.integers(0, 1 << bits, (n, count, size)), rng.integers(0, 1 << bits, (n, count))
+        scales, a = np.abs(array(f, n, count)) + f(0.1), array(f, rows, k)
+        want = (a.astype(np.float64) @ ((w - zero[..., None]) * scales[..., None]).reshape(n, -1)[:, :k].T).astype(f)
+        for name, given in (("", pack(zero, bits).ravel()), ("_middle", None)):
+            if given is None:
+                want = (a.astype(np.float64) @ ((w - (1 << bits - 1)) * scales[..., None]).reshape(n, -1)[:, :k].T).astype(f)
+            yield case(f"matmulnbits_inexact_{bits}_{k}_{n}{name}", "MatMulNBits", [a, pack(w, bits), scales.ravel(), given], want, [1, 2, 3], atol=1e-6 * float(np.abs(want).max()),
+                       bits=bits, block_size=size, K=k, N=n, accuracy_level=2)
     w, order = rng.integers(0, 16, (6, 2, 16)), rng.permutation(np.arange(32) // 16).astype(np.int32)
     scales, a = np.abs(array(f, 6, 2)) + f(0.1), array(f, 3, 32)
     want = (a.astype(np.float64) @ ((w.reshape(6, 32) - 8) * scales[:, order]).T).astype(f)

@@ -61,6 +61,13 @@ static void run_weight_words(Graph *g) {
     pass_weight_words(g, &wide);
 }
 
+static void run_fixed_weights(Graph *g) {
+    Target dots = target;
+    dots.dot = DOT_U8S8;
+    g->fast = true;
+    pass_fixed_weights(g, &dots);
+}
+
 static void run_window_rows(Graph *g) {
     Target dots = target;
     dots.dot = DOT_U8S8;
@@ -81,6 +88,7 @@ static const struct {
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
     {"swish", pass_swish, NULL},       {"gelu", pass_gelu, NULL},     {"means", run_means, NULL},  {"signs", run_signs, NULL},
     {"window_rows", run_window_rows, NULL}, {"weight_words", run_weight_words, NULL},
+    {"fixed_weights", run_fixed_weights, NULL},
 };
 
 static bool run_pass(Graph *g, const char *name, StrBuf *out) {
