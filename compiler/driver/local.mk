@@ -32,6 +32,8 @@ libmlcc_a_SOURCES += \
 	compiler/driver/run.c \
 	compiler/driver/samples.c \
 	compiler/driver/samples.h \
+	compiler/driver/samples_rows.c \
+	compiler/driver/samples_rows.h \
 	compiler/driver/target.c \
 	compiler/driver/target.h \
 	compiler/driver/tensor_file.c \

@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "driver/quantize_stats.h"
+#include "driver/samples_rows.h"
 #include "driver/version.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
 
 static const double EQUAL_SHARE = 0.5, UNEVEN = 5; /* of the largest channel's range to the usual one */
+enum { MADE_UP = 4 };                              /* samples */
 
 /* The model with all that is known of it before it runs: what is written is the same for every target. */
 static bool read_plain(QuantizeJob *j, Diag *d, Compilation *c) {
@@ -46,7 +48,7 @@ static bool to_floats(const Options *o) {
 
 /* Without being told: where channels differ much. */
 static bool smooths_itself(const Options *o) {
-    return o->calibrate && !o->keep_uneven && (o->quantize == QUANTIZE_STATIC || o->quantize == QUANTIZE_DYNAMIC);
+    return !o->keep_uneven && (o->quantize == QUANTIZE_DYNAMIC || (o->calibrate && o->quantize == QUANTIZE_STATIC));
 }
 
 /* The same in the form that loses least: the ranges of channels are evened out. */
@@ -98,10 +100,21 @@ static bool wants_gram(const QuantizeJob *j) {
     return !to_floats(j->o) && j->o->calibrate && !j->o->plain_rounding;
 }
 
-static bool collect(QuantizeJob *j, bool (*read)(QuantizeJob *, Diag *, Compilation *), Diag *d, StrMap *out, StrMap *grams) {
+/* Samples that are made up tell which channels are large, not how to round for them. */
+static bool collect_for_smoothing(QuantizeJob *j) {
     Compilation c = {0};
-    if (read(j, d, &c))
-        return stats_collect(j->arena, j->diag, j->o, &c, j->diag, &j->calibration, out, grams);
+    Samples made = {0};
+    bool ok = read_plain(j, j->diag, &c);
+    if (ok && (j->o->calibrate || samples_of_rows(j->arena, c.graph, MADE_UP, &made)))
+        return stats_collect(j->arena, j->diag, j->o, &c, j->diag, made.list.len ? &made : &j->calibration, &j->for_smoothing, NULL);
+    pipeline_close(&c);
+    return ok;
+}
+
+static bool collect_for_rounding(QuantizeJob *j) {
+    Compilation c = {0};
+    if (quantize_read(j, &j->quiet, &c))
+        return stats_collect(j->arena, j->diag, j->o, &c, j->diag, &j->calibration, &j->for_rounding, wants_gram(j) ? &j->grams : NULL);
     pipeline_close(&c);
     return false;
 }
@@ -153,15 +166,10 @@ static bool read_samples(QuantizeJob *j) {
 /* All that is known before the first attempt. */
 static bool prepare(QuantizeJob *j) {
     const Options *o = j->o;
-    Diag *d = j->diag;
-    if (o->smooth > 0 || o->equalize || smooths_itself(o)) {
-        if (!collect(j, read_plain, d, &j->for_smoothing, NULL))
-            return false;
-        d = &j->quiet;
-    }
-    if (!make_plan(j))
+    bool smooths = o->smooth > 0 || o->equalize || smooths_itself(o);
+    if ((smooths && !collect_for_smoothing(j)) || !make_plan(j))
         return false;
-    if ((j->recipe.correct_bias || wants_gram(j)) && !collect(j, quantize_read, &j->quiet, &j->for_rounding, wants_gram(j) ? &j->grams : NULL))
+    if ((j->recipe.correct_bias || wants_gram(j)) && !collect_for_rounding(j))
         return false;
     j->recipe.stats = &j->for_rounding;
     j->recipe.grams = &j->grams;

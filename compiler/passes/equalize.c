@@ -9,6 +9,7 @@
 #include "passes/quantize_edit.h"
 
 static const double least_range = 1e-3; /* of the largest channel's */
+static const double few = 32;           /* elements of a channel, whose range says little */
 
 /* A constant input of a node, in floats that may be changed. */
 typedef struct Numbers {
@@ -217,7 +218,8 @@ static double unevenness(Arena *a, const QuantizeStats *s) {
 }
 
 static bool smooth(Value *x, const QuantizeStats *s, double share, double uneven) {
-    if (unevenness(x->graph->arena, s) < uneven)
+    double range = unevenness(x->graph->arena, s);
+    if (!isfinite(range) || range < uneven || (uneven > 0 && s->count < few))
         return false;
     float *f = factors_of_users(x, s, share);
     if (!f)

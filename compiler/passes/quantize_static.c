@@ -127,10 +127,13 @@ void quantize_apply_static(QuantizePlan *p, const QuantizeRecipe *r) {
             quantise_weights(n, x >= 0 ? p->items.data[x].scale : 0, r);
         else if (quantize_is_recurrent(n))
             quantize_recurrent(n, DT_I8, 0);
-        else if (quantize_is_table(n))
-            quantize_table(n);
     }
     for (int i = 0; i < p->items.len; i++)
         if (p->item_of[p->items.data[i].value->id] >= 0)
             quantise_value(p, &p->items.data[i], type_of(p, &p->items.data[i], r), scales);
+    for (Node *n = g->first, *next; n; n = next) {
+        next = n->next;
+        if (quantize_is_table(n)) /* another value takes the place of the item's */
+            quantize_table(n);
+    }
 }

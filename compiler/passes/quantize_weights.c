@@ -163,17 +163,27 @@ ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeR
     return out;
 }
 
+/* Bytes are picked first, and only those multiplied: runtimes would turn the whole table into floats otherwise. */
 void quantize_table(Node *n) {
     Graph *g = n->graph;
     const Value *w = n->in[0];
-    int64_t count = value_count(w);
-    double most = 0;
-    for (int64_t i = 0; i < count; i++)
-        most = fmax(most, fabs(const_float(w, i)));
-    float scale = quantize_scale(most);
+    Value *v = n->out[0];
+    int64_t count = value_count(w), columns = w->dim[1];
+    float *scale = channel_scales(w, 1, NULL);
+    bool one = one_serves(w, 1, scale);
+    if (one)
+        share_largest(w, 1, scale);
     int8_t *x = ARENA_ARRAY(g->arena, int8_t, count);
     for (int64_t i = 0; i < count; i++)
-        x[i] = to_byte(const_float(w, i), (double)scale);
-    Value *q = quantize_const(g, w->name, "q", DT_I8, w->rank, w->dim, x, (size_t)count);
-    quantize_dequantize(n, 0, q, quantize_const(g, w->name, "s", DT_F32, 0, NULL, &scale, sizeof scale), 0, 0);
+        x[i] = to_byte(const_float(w, i), (double)scale[i % columns]);
+    Value *table = quantize_const(g, w->name, "q", DT_I8, 2, w->dim, x, (size_t)count);
+    Value *s = quantize_const(g, w->name, "s", DT_F32, !one, &columns, scale, (size_t)(one ? 1 : columns) * sizeof *scale);
+    Value *picked = quantize_node(n, g, "", "Gather", n->name, "i", 2, (Value *[]){table, n->in[1]}, DT_I8);
+    value_set_type(picked, DT_I8, v->rank, v->dim);
+    Value *y = quantize_node(n, g, "", "DequantizeLinear", n->name, "f", 2, (Value *[]){picked, s}, DT_F32);
+    if (!one)
+        node_add_attr(y->def, edit_int("axis", v->rank - 1));
+    picked->def->name = n->name;
+    quantize_take_over(v, y);
+    node_remove(n);
 }

@@ -22,7 +22,7 @@ ChannelWeights quantize_by_channel(Node *n, const double *least, const QuantizeR
 Value *quantize_scales(Node *n, const ChannelWeights *w);
 /* Input i of n becomes the dequantised x. */
 void quantize_dequantize(Node *n, int i, Value *x, Value *scale, int64_t axis, int64_t block);
-/* A table's rows, input 0 of n: int8, one scale for all, so that bytes are picked first and only those multiplied. */
+/* In place of n, which picks rows of a table (input 0): int8, with a scale for each column. */
 void quantize_table(Node *n);
 /* Weights of LSTM and the like: rows of integers with a scale for each row (I8), or block of one (I4). */
 void quantize_recurrent(Node *n, DType t, int64_t block);

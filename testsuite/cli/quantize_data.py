@@ -54,6 +54,21 @@ model("outliers", [1, 12, 64],
       {"g": gain, "b": normal(64) * 0.1, "w1": normal((64, 32)) * 0.1 / gain[:, None] ** 0.5, "w2": normal((64, 16)) * 0.1 / gain[:, None] ** 0.5},
       normal((20, 1, 12, 64)))
 
+# Words whose normalised rows have some large channels; columns of the table are as different.
+rows = normal((300, 64)) * gain**0.5
+ids = rng.integers(0, 300, (20, 2, 40))
+words = helper.make_graph(
+    [node("Gather", ["table", "ids"], ["e"]), node("LayerNormalization", ["e", "g"], ["n"]), node("MatMul", ["n", "w"], ["h"]),
+     node("Cast", ["mask"], ["m"], to=TensorProto.FLOAT), node("Mul", ["h", "m"], ["y"])], "words",
+    [helper.make_tensor_value_info("ids", TensorProto.INT64, [2, 40]), helper.make_tensor_value_info("mask", TensorProto.INT32, [2, 40, 1])],
+    [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    [numpy_helper.from_array(np.asarray(c, np.float32), k)
+     for k, c in {"table": rows, "g": gain, "w": normal((64, 32)) * 0.1 / gain[:, None] ** 0.5}.items()])
+save(helper.make_model(words, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "words.onnx")
+np.savez("words.npz", ids=ids, mask=np.ones((20, 2, 40, 1), np.int32))
+np.save("ids.npy", ids[0])
+np.save("mask.npy", np.ones((2, 40, 1), np.int32))
+
 # The last state alone is taken: the first output of LSTM is absent.
 model("sequence", [6, 1, 24],
       [node("LSTM", ["x", "w", "r", "b"], ["", "h"], hidden_size=16), node("MatMul", ["h", "m"], ["y"])],

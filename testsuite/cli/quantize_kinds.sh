@@ -25,12 +25,12 @@ above() {
     fi
 }
 
-# agrees MODEL DATA: ONNX's checker takes it, and ONNX Runtime computes what mlcc does.
+# agrees MODEL DATA...: ONNX's checker takes it, and ONNX Runtime computes what mlcc does.
 agrees() {
     case_ok "ONNX's own checker, $1" "$PYTHON" -c \
         'import onnx, sys; onnx.checker.check_model(onnx.load(sys.argv[1]), full_check=True)' "$1"
     if "$PYTHON" -c 'import onnxruntime' 2>/dev/null; then
-        case_ok "ONNX Runtime agrees, $1" "$PYTHON" "$SRC/testsuite/cli/quantize_agrees.py" "$MLCC" "$1" "$2"
+        case_ok "ONNX Runtime agrees, $1" "$PYTHON" "$SRC/testsuite/cli/quantize_agrees.py" "$MLCC" "$@"
     else
         skip "ONNX Runtime agrees, $1" "no onnxruntime for Python"
     fi
@@ -94,6 +94,16 @@ helps "smoothed activations, dynamic" outliers --smooth --dynamic --no-smooth
 "$MLCC" quantize -q outliers.onnx --calibrate outliers.npz --no-smooth -o without.onnx >without 2>err
 case_ok "quantize, uneven channels" "$MLCC" quantize outliers.onnx --calibrate outliers.npz -o with.onnx
 above "very uneven channels are smoothed" "$(number SNR without)" "$(number SNR out)"
+
+# What picks rows of a table has samples of its own: any rows. Columns of the table have scales of their own.
+"$MLCC" quantize -q words.onnx --dynamic --data words.npz --no-smooth -o without.onnx >without
+case_ok "quantize, rows picked at random" "$MLCC" quantize words.onnx --dynamic --data words.npz --verify-ir -o with.onnx
+above "rows picked at random: 3 dB" "$(number SNR without | awk '{ print $1 + 3 }')" "$(number SNR out)"
+above "a scale for each column" 40 "$(sed -n 's/.*SNR *\([0-9.]*\) dB.*(Gather)/\1/p' out)"
+agrees with.onnx ids.npy mask.npy
+case_ok "quantize a table, static" "$MLCC" quantize words.onnx --calibrate words.npz --verify-ir -o with.onnx
+above "a table, static: cosine" 0.9995 "$(number cosine out)"
+agrees with.onnx ids.npy mask.npy
 
 for method in percentile entropy mse; do
     case_ok "ranges of values far apart, $method" "$MLCC" quantize far.onnx --calibrate far.npz --method $method -o far_q.onnx
