@@ -155,7 +155,7 @@ INFER(infer_matmul_nbits) {
 /* --- mlcc.MatMulBlocks: A, B (bytes x columns, in panels), scales (blocks x columns), zero points (packed along the blocks in bytes of B's
  * type, or numbers; absent: the middle of the range of unsigned elements, 0 of signed ones), the block of each element of a
  * column, bias. Each block begins with a byte of its own; or with a word, where B is int32 (attribute "words"; then all elements
- * are unsigned ones, and zero points bytes, if there are any) --- */
+ * are unsigned ones, zero points bytes, if there are any, and the sums of A's elements by blocks may follow) --- */
 
 INFER(infer_matmul_blocks) {
     static const DType bytes[] = {DT_U8, DT_I8, DT_NONE}, words[] = {DT_I32, DT_NONE};
@@ -171,8 +171,11 @@ INFER(infer_matmul_blocks) {
         if (quant_has(n, i) && (n->in[i]->rank != 2 || n->in[i]->dim[0] != rows[i] || n->in[i]->dim[1] != b.n))
             return infer_error(n, "input %d does not fit %lld columns of %lld elements", i, (long long)b.n, (long long)b.k);
     if ((b.bits < 8 && elements != DT_U8) || (quant_has(n, 3) && !numbers && n->in[3]->dtype != elements) || !infer_float(n, 2) ||
-        (b.words && (numbers || quant_has(n, 4))))
+        (b.words ? numbers || quant_has(n, 4) : quant_has(n, 6)))
         return infer_error(n, "the weights are not packed");
+    if (quant_has(n, 6) && (n->in[6]->dtype != DT_F32 || n->in[6]->rank != n->in[0]->rank ||
+                            value_count(n->in[6]) / b.count != value_count(n->in[0]) / b.k || n->in[6]->dim[n->in[6]->rank - 1] != b.count))
+        return infer_error(n, "the sums do not fit");
     for (int i = 4; i < 6; i++)
         if (quant_has(n, i) && (n->in[i]->rank != 1 || (i == 4 ? n->in[i]->dtype != DT_I32 : !infer_float(n, i))))
             return infer_error(n, "input %d must be a vector of int32 or numbers", i);
@@ -225,12 +228,13 @@ static KValue *centred(const Column *c, KValue *element, KValue *zero) {
     return zero && !whole ? kb_binary(b, KOP_SUB, x, zero) : x;
 }
 
-static KValue *left(const Column *c, KIndex k) {
+/* Number k of the row of A, or of its sums. */
+static KValue *left(const Column *c, int input, KIndex k) {
     KIndex at[GRAPH_MAX_RANK];
     int rank = c->n->in[0]->rank;
     memcpy(at, c->idx, (size_t)rank * sizeof *at);
     at[rank - 1] = k;
-    return kb_cast(&c->l->b, lower_load(c->l, c->n, 0, at), DT_F32);
+    return kb_cast(&c->l->b, lower_load(c->l, c->n, input, at), DT_F32);
 }
 
 /* sum + the products of the elements that byte `row` holds from element `k` of the column on, `count` of them. */
@@ -238,7 +242,7 @@ static KValue *add_byte(const Column *c, KIndex row, KIndex k, int64_t count, KV
     KBuilder *b = &c->l->b;
     KValue *byte = weights_at(c, row);
     for (int64_t p = 0; p < count; p++)
-        sum = kb_fma(b, left(c, kx_add_const(c->l->arena, k, p)), centred(c, bits_of(c, byte, kb_int(b, DT_I32, p)), zero), sum);
+        sum = kb_fma(b, left(c, 0, kx_add_const(c->l->arena, k, p)), centred(c, bits_of(c, byte, kb_int(b, DT_I32, p)), zero), sum);
     return sum;
 }
 
@@ -292,7 +296,7 @@ static KValue *add_word(const Column *c, KIndex row, KIndex k, int64_t count, KV
     KValue *word = weights_at(c, row);
     for (int64_t p = 0; p < count; p++) {
         KValue *x = number_of(c, word, p * c->s->bits);
-        sum = kb_fma(b, left(c, kx_add_const(c->l->arena, k, p)), zero ? kb_binary(b, KOP_SUB, x, zero) : x, sum);
+        sum = kb_fma(b, left(c, 0, kx_add_const(c->l->arena, k, p)), zero ? kb_binary(b, KOP_SUB, x, zero) : x, sum);
     }
     return sum;
 }
@@ -321,7 +325,7 @@ static KValue *add_block(const Column *c, KIndex block, int64_t count, KValue *s
     const Blocks *s = c->s;
     int64_t width = s->words ? WORD_BYTES : 1, each = s->each * width, full = count / each;
     KIndex row = kx_scale(a, block, s->bytes / width), k = kx_scale(a, block, s->size);
-    KValue *zero = s->words ? word_zero_of(c, block) : zero_of(c, block), *part = kb_float(b, DT_F32, 0);
+    KValue *zero = quant_has(c->n, 6) ? NULL : s->words ? word_zero_of(c, block) : zero_of(c, block), *part = kb_float(b, DT_F32, 0);
     KInstr *loop = lower_for(l, KLOOP_REDUCE, s->words ? "word" : "byte", 0, full, 1, &part);
     KIndex i = lower_iv(l, loop);
     part = add(c, kx_add(a, row, i), kx_add(a, k, kx_scale(a, i, each)), each, zero, kb_carried(loop, 0));
@@ -329,6 +333,8 @@ static KValue *add_block(const Column *c, KIndex block, int64_t count, KValue *s
     part = kb_result(loop, 0);
     if (count % each)
         part = add(c, kx_add_const(a, row, full), kx_add_const(a, k, full * each), count % each, zero, part);
+    if (quant_has(c->n, 6))
+        part = kb_fma(b, kb_unary(b, KOP_NEG, word_zero_of(c, block)), left(c, 6, block), part);
     return kb_fma(b, part, scale_of(c, block), sum);
 }
 
@@ -344,7 +350,7 @@ static KValue *add_ungrouped(const Column *c, KValue *sum) {
     const KIndex scale[] = {block, c->column};
     KValue *place = kb_cast(b, kx_value(b, kx_rem(b, inside, s->each)), DT_I32), *element = bits_of(c, weights_at(c, row), place);
     KValue *factor = kb_binary(b, KOP_MUL, centred(c, element, zero_of(c, block)), kb_cast(b, lower_load(l, c->n, 2, scale), DT_F32));
-    KValue *next = kb_fma(b, left(c, k), factor, kb_carried(loop, 0));
+    KValue *next = kb_fma(b, left(c, 0, k), factor, kb_carried(loop, 0));
     kb_end_for(b, loop, &next);
     return kb_result(loop, 0);
 }

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights of 8 bits and less as words: for machines with long vectors, on which spreading bytes over them takes as long as all else
- * that makes numbers of them. A word's elements follow each other in a column, and a mask or a shift singles one out. More rows share
- * the numbers, and what it takes to make them no longer counts. */
+/* Weights of 8 bits and less as words: for machines on which spreading bytes over vectors takes as long as all else that makes
+ * numbers of them, or conversions do. A word's elements follow each other in a column, and a mask or a shift singles one out. More
+ * rows share the numbers, and what it takes to make them no longer counts. */
+#include <string.h>
+
 #include "ops/quant.h"
 #include "ops/qblock.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
 #include "support/ints.h"
 
-enum { FEWEST_LANES = 16, MOST_ROWS = 2 };
+enum { MOST_ROWS = 2 };
 
 static Value *constant_like(Node *n, int input, DType t, int64_t count, const void *data) {
     const Value *v = n->in[input];
@@ -48,27 +50,51 @@ static Value *zeros_of(Node *n) {
     return constant_like(n, 3, DT_U8, value_count(z), bytes);
 }
 
+/* Of x by blocks: what a zero point is multiplied with, in place of its place in each weight. NULL where the last block is shorter. */
+static Value *sums_of(Node *n, const Blocks *b) {
+    Value *x = n->in[0];
+    int64_t dim[GRAPH_MAX_RANK], axis = x->rank;
+    if (x->rank == GRAPH_MAX_RANK || b->k % b->size || x->dtype != DT_F32)
+        return NULL;
+    memcpy(dim, x->dim, (size_t)x->rank * sizeof *dim);
+    dim[x->rank - 1] = b->count;
+    dim[x->rank] = b->size;
+    Graph *g = n->graph;
+    const Attr keep = edit_int("keepdims", 0);
+    Value *in[] = {x, graph_const_ints(g, graph_fresh_name(g, "blocks"), 1, x->rank + 1, dim)};
+    in[0] = edit_node(n, "Reshape", n, 2, in)->out[0];
+    in[1] = graph_const_ints(g, graph_fresh_name(g, "axis"), 1, 1, &axis);
+    return edit_node_with(n, "", "ReduceSum", n, 2, in, 1, &keep)->out[0];
+}
+
 static bool suits(const Node *n, const Blocks *b) {
     return value_is_const(n->in[1]) && dtype_is_byte(n->in[1]->dtype) && !quant_has(n, 4) &&
            (!quant_has(n, 3) || (dtype_is_byte(n->in[3]->dtype) && value_is_const(n->in[3]))) &&
            (b->bytes % WORD_BYTES == 0 || b->count == 1) && value_count(n->out[0]) <= MOST_ROWS * b->n;
 }
 
+/* As measured. NEON converts in one of its units, and computes in both; halves of bytes need no more there in either form. */
+static bool pays(const Target *t, int64_t bits) {
+    int lanes = t ? target_lanes(t) : 1;
+    return lanes > 8 || (lanes == 8 && bits < 8) || (lanes == 4 && bits == 8 && t->widening);
+}
+
 void pass_weight_words(Graph *g, const Target *t) {
-    for (Node *n = g->first, *next; n && t && target_lanes(t) >= FEWEST_LANES; n = next) {
+    for (Node *n = g->first, *next; n; n = next) {
         next = n->next;
         if (!node_is(n, "mlcc", "MatMulBlocks"))
             continue;
         const Blocks b = blocks_of(attr_int(n, "K", 0), attr_int(n, "N", 0), attr_int(n, "bits", 0), attr_int(n, "block_size", 0));
-        if (!suits(n, &b))
+        if (!suits(n, &b) || !pays(t, b.bits))
             continue;
         const Blocks w = blocks_in_words(b);
-        Value *in[] = {n->in[0], words_of(n, &b, &w), n->in[2], NULL, NULL, NULL};
+        Value *in[] = {n->in[0], words_of(n, &b, &w), n->in[2], NULL, NULL, NULL, NULL};
         in[3] = quant_has(n, 3) ? zeros_of(n) : NULL;
         in[5] = quant_has(n, 5) ? n->in[5] : NULL;
+        in[6] = in[3] ? sums_of(n, &b) : NULL;
         const Attr attrs[] = {edit_int("K", b.k), edit_int("N", b.n), edit_int("bits", b.bits), edit_int("block_size", b.size),
                               edit_int("words", 1)};
-        Node *y = edit_node_with(n, "mlcc", "MatMulBlocks", n, 6, in, 5, attrs);
+        Node *y = edit_node_with(n, "mlcc", "MatMulBlocks", n, 7, in, 5, attrs);
         if (edit_replace(n->out[0], y->out[0]))
             node_remove(n);
     }

@@ -140,7 +140,7 @@ static bool pack_matrix(Node *n, const Weights *w) {
     if (!read_matrix(n, w, &m))
         return false;
     DType t = w->x->dtype;
-    const Blocks p = blocks_of(m.k, m.n, dtype_width(t), w->block ? w->block : m.k);
+    const Blocks p = blocks_of(m.k, m.n, dtype_width(t), w->block && w->block < m.k ? w->block : m.k);
     int64_t rows = p.count * p.bytes;
     uint8_t *bytes = ARENA_ARRAY(n->graph->arena, uint8_t, rows * m.n);
     for (int64_t c = 0; c < m.n; c++)
