@@ -5,6 +5,7 @@ libmlcc_a_SOURCES += \
 	compiler/backend/interface.h \
 	compiler/backend/c/dot.c \
 	compiler/backend/c/interleave.c \
+	compiler/backend/c/nibble.c \
 	compiler/backend/c/rounding.c \
 	compiler/backend/c/function.c \
 	compiler/backend/c/halves.c \

@@ -309,6 +309,11 @@ KValue *kb_nearest(KBuilder *b, KValue *x) {
     return insert1(b, KOP_NEAREST, 1, &x, (KType){DT_I32, x->type.lanes});
 }
 
+KValue *kb_nibble(KBuilder *b, KValue *x) {
+    assert(x->type.dtype == DT_I32);
+    return insert1(b, KOP_NIBBLE, 1, &x, (KType){DT_F32, x->type.lanes});
+}
+
 KValue *kb_saturate(KBuilder *b, int n, KValue *const *x, DType to) {
     assert((n == 1 || n == 2 || n == 4) && x[0]->type.dtype == DT_I32 && (to == DT_I8 || to == DT_U8));
     return insert1(b, KOP_SATURATE, n, x, (KType){to, n * x[0]->type.lanes});

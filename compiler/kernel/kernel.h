@@ -221,6 +221,7 @@ KValue *kb_select(KBuilder *b, KValue *cond, KValue *x, KValue *y);
 KValue *kb_cast(KBuilder *b, KValue *x, DType to);
 KValue *kb_bitcast(KBuilder *b, KValue *x, DType to); /* more or fewer lanes where the elements' sizes differ */
 KValue *kb_nearest(KBuilder *b, KValue *x);
+KValue *kb_nibble(KBuilder *b, KValue *x);
 KValue *kb_saturate(KBuilder *b, int n, KValue *const *x, DType to);
 KValue *kb_splat(KBuilder *b, KValue *x, int lanes);       /* x itself when lanes is 1 */
 KValue *kb_pack(KBuilder *b, int n, KValue *const *x);

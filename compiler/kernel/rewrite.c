@@ -83,6 +83,7 @@ static KValue *clone_value(KBuilder *b, KMap *m, const KInstr *i, KValue **arg) 
     case KOP_CAST: return kb_cast(b, arg[0], t.dtype);
     case KOP_BITCAST: return kb_bitcast(b, arg[0], t.dtype);
     case KOP_NEAREST: return kb_nearest(b, arg[0]);
+    case KOP_NIBBLE: return kb_nibble(b, arg[0]);
     case KOP_SATURATE: return kb_saturate(b, i->nargs, arg, t.dtype);
     case KOP_SPLAT: return kb_splat(b, arg[0], t.lanes);
     case KOP_PACK: return kb_pack(b, i->nargs, arg);

@@ -129,6 +129,7 @@ static KValue *widened(Lanes *l, const KInstr *i) {
     case KOP_CAST: return kb_cast(&l->b, a[0], to);
     case KOP_BITCAST: return kb_bitcast(&l->b, a[0], to);
     case KOP_NEAREST: return kb_nearest(&l->b, a[0]);
+    case KOP_NIBBLE: return kb_nibble(&l->b, a[0]);
     case KOP_SATURATE: return kb_saturate(&l->b, i->nargs, a, to);
     case KOP_WORDS: return kb_words(&l->b, i->nargs, a, 0, l->n);
     default: return i->nargs == 1 ? kb_unary(&l->b, i->op, a[0]) : kb_binary(&l->b, i->op, a[0], a[1]);

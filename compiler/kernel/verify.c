@@ -476,6 +476,10 @@ static bool check_kind(Check *c, const KInstr *i) {
         if (i->arg[0]->type.dtype != DT_F32 || !same_type(i->result[0]->type, (KType){DT_I32, i->arg[0]->type.lanes}))
             return fail(c, i, "from F32 to I32 only");
         return true;
+    case KOP_NIBBLE:
+        if (i->arg[0]->type.dtype != DT_I32 || !same_type(i->result[0]->type, (KType){DT_F32, i->arg[0]->type.lanes}))
+            return fail(c, i, "from I32 to F32 only");
+        return true;
     case KOP_SATURATE:
         if (!arguments_equal(i, 0) || i->arg[0]->type.dtype != DT_I32 || i->result[0]->type.lanes != i->nargs * i->arg[0]->type.lanes ||
             (i->result[0]->type.dtype != DT_I8 && i->result[0]->type.dtype != DT_U8))

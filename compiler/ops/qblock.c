@@ -45,6 +45,7 @@ static bool read_blocks(const Node *n, Blocks *b) {
     *b = blocks_of(b->k, b->n, b->bits, b->size);
     if (attr_int(n, "words", 0))
         *b = blocks_in_words(*b);
+    b->tables = attr_int(n, "tables", 0) != 0;
     return true;
 }
 
@@ -155,7 +156,8 @@ INFER(infer_matmul_nbits) {
 /* --- mlcc.MatMulBlocks: A, B (bytes x columns, in panels), scales (blocks x columns), zero points (packed along the blocks in bytes of B's
  * type, or numbers; absent: the middle of the range of unsigned elements, 0 of signed ones), the block of each element of a
  * column, bias. Each block begins with a byte of its own; or with a word, where B is int32 (attribute "words"; then all elements
- * are unsigned ones, zero points bytes, if there are any, and the sums of A's elements by blocks may follow) --- */
+ * are unsigned ones, zero points bytes, if there are any, and the sums of A's elements by blocks may follow; with "tables" some of 4
+ * bits are looked up) --- */
 
 INFER(infer_matmul_blocks) {
     static const DType bytes[] = {DT_U8, DT_I8, DT_NONE}, words[] = {DT_I32, DT_NONE};
@@ -270,6 +272,9 @@ static KValue *masked(KBuilder *b, KValue *x, int64_t bits, int64_t at) {
     return kb_binary(b, KOP_AND, x, kb_int(b, DT_I32, (int32_t)(mask << at)));
 }
 
+/* Shifts and tables take units that logic and subtractions do not: most of the elements, but not all. */
+static bool is_looked_up(int64_t at) { return at < 8 || at >= 16; }
+
 /* The element whose lowest bit is bit `at` of the word. */
 static KValue *number_of(const Column *c, KValue *word, int64_t at) {
     KBuilder *b = &c->l->b;
@@ -278,6 +283,8 @@ static KValue *number_of(const Column *c, KValue *word, int64_t at) {
         KValue *high = up ? kb_binary(b, KOP_SHL, word, kb_int(b, DT_I32, up)) : word;
         return kb_cast(b, at ? masked(b, high, bits, WORD_BITS - bits) : high, DT_F32);
     }
+    if (c->s->tables && is_looked_up(at))
+        return kb_nibble(b, at ? kb_binary(b, KOP_SHR, word, kb_int(b, DT_I32, at)) : word);
     if (at + bits > MANTISSA) {
         word = kb_binary(b, KOP_SHR, word, kb_int(b, DT_I32, 8));
         at -= 8;

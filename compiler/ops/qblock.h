@@ -13,6 +13,7 @@ enum { PANEL = 128 };
 typedef struct Blocks {
     int64_t k, n, bits, size, count; /* depth, columns, bits an element, elements a block, blocks a column */
     int64_t each, bytes, zeros;      /* elements a byte, bytes a block, bytes of a column's packed zero points */
+    bool tables;                     /* of words of 4 bits: the machine looks those up */
     bool words;                      /* a block's bytes stand in int32 words, the first in the low bits: bytes counts those of them */
 } Blocks;
 

@@ -10,7 +10,7 @@
 #include "passes/passes.h"
 #include "support/ints.h"
 
-enum { MOST_ROWS = 2 };
+enum { MOST_ROWS = 2, MOST_WITH_TABLES = 8 };
 
 static Value *constant_like(Node *n, int input, DType t, int64_t count, const void *data) {
     const Value *v = n->in[input];
@@ -70,12 +70,17 @@ static Value *sums_of(Node *n, const Blocks *b) {
 static bool suits(const Node *n, const Blocks *b) {
     return value_is_const(n->in[1]) && dtype_is_byte(n->in[1]->dtype) && !quant_has(n, 4) &&
            (!quant_has(n, 3) || (dtype_is_byte(n->in[3]->dtype) && value_is_const(n->in[3]))) &&
-           (b->bytes % WORD_BYTES == 0 || b->count == 1) && value_count(n->out[0]) <= MOST_ROWS * b->n;
+           (b->bytes % WORD_BYTES == 0 || b->count == 1);
 }
 
+/* A register holds a number for each of four bits. */
+static bool has_tables(const Target *t, int64_t bits) { return bits == 4 && target_lanes(t) >= 16; }
+
 /* As measured. NEON converts in one of its units, and computes in both; halves of bytes need no more there in either form. */
-static bool pays(const Target *t, int64_t bits) {
+static bool pays(const Target *t, int64_t bits, int64_t rows) {
     int lanes = t ? target_lanes(t) : 1;
+    if (lanes == 1 || rows > (has_tables(t, bits) ? MOST_WITH_TABLES : MOST_ROWS))
+        return false;
     return lanes > 8 || (lanes == 8 && bits < 8) || (lanes == 4 && bits == 8 && t->widening);
 }
 
@@ -85,7 +90,7 @@ void pass_weight_words(Graph *g, const Target *t) {
         if (!node_is(n, "mlcc", "MatMulBlocks"))
             continue;
         const Blocks b = blocks_of(attr_int(n, "K", 0), attr_int(n, "N", 0), attr_int(n, "bits", 0), attr_int(n, "block_size", 0));
-        if (!suits(n, &b) || !pays(t, b.bits))
+        if (!suits(n, &b) || !pays(t, b.bits, value_count(n->out[0]) / b.n))
             continue;
         const Blocks w = blocks_in_words(b);
         Value *in[] = {n->in[0], words_of(n, &b, &w), n->in[2], NULL, NULL, NULL, NULL};
@@ -93,8 +98,8 @@ void pass_weight_words(Graph *g, const Target *t) {
         in[5] = quant_has(n, 5) ? n->in[5] : NULL;
         in[6] = in[3] ? sums_of(n, &b) : NULL;
         const Attr attrs[] = {edit_int("K", b.k), edit_int("N", b.n), edit_int("bits", b.bits), edit_int("block_size", b.size),
-                              edit_int("words", 1)};
-        Node *y = edit_node_with(n, "mlcc", "MatMulBlocks", n, 7, in, 5, attrs);
+                              edit_int("words", 1), edit_int("tables", 1)};
+        Node *y = edit_node_with(n, "mlcc", "MatMulBlocks", n, 7, in, has_tables(t, b.bits) ? 6 : 5, attrs);
         if (edit_replace(n->out[0], y->out[0]))
             node_remove(n);
     }

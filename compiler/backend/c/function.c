@@ -250,6 +250,7 @@ static const char *scalar_text(Printer *p, const KInstr *i) {
     case KOP_DOT:
     case KOP_DOT_S8:
     case KOP_NEAREST:
+    case KOP_NIBBLE:
     case KOP_DOT_LONG:
     case KOP_ABS:
     case KOP_SQRT: return call_helper(p, kop_info[i->op].name, i, i->result[0]->type, DT_NONE);

@@ -577,7 +577,9 @@ const char *c_helper(Helpers *h, const char *family, KType t, DType from) {
         name = arena_printf(h->arena, "%s_%s", name, dtype_name(from));
     if (!c_first_time(h, name))
         return name;
-    if (one_of(family, "nearest saturate"))
+    if (!strcmp(family, "nibble"))
+        c_nibble_helper(h, name, t);
+    else if (one_of(family, "nearest saturate"))
         c_rounding_helper(h, family, name, t, (int)from);
     else if (c_is_bytes(h, t))
         c_bytes_helper(h, family, name);

@@ -41,6 +41,8 @@ void c_riscv_widening_add(Helpers *h, const char *name, KType t, bool splat);
 void c_rounding_helper(Helpers *h, const char *family, const char *name, KType t, int n);
 /* Prints the helper of a CAST from or to float16 or bfloat16 (halves.c). */
 void c_half_helper(Helpers *h, const char *name, KType t, DType from);
+/* The helper of NIBBLE (nibble.c). */
+void c_nibble_helper(Helpers *h, const char *name, KType t);
 /* The helper of WORDS on so many vectors of bytes, for the words from `first` on (interleave.c). */
 const char *c_words_helper(Helpers *h, KType bytes, int n, int first, int lanes);
 /* Whether a helper of that name is asked for first. */

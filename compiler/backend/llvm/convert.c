@@ -153,6 +153,23 @@ static LLVMValueRef nearest(const Unit *u, LLVMValueRef x) {
     return LLVMBuildTrunc(b, LLVMBuildBitCast(b, sum, type_int(u, 64, lanes), ""), word, "");
 }
 
+/* By a table of all sixteen, where a register holds it. */
+static LLVMValueRef nibble(const Unit *u, LLVMValueRef x) {
+    enum { COUNT = 16 };
+    LLVMBuilderRef b = u->builder;
+    int lanes = type_lanes(LLVMTypeOf(x));
+    LLVMTypeRef word = LLVMTypeOf(x), one = type_float(u, DT_F32, 1);
+    if (lanes == COUNT && u->target->vector_bits >= 32 * COUNT && !strncmp(u->target->triple, "x86_64", 6)) {
+        LLVMValueRef number[COUNT];
+        for (int i = 0; i < COUNT; i++)
+            number[i] = LLVMConstReal(one, (i - 8) * 0x1p28);
+        LLVMValueRef a[] = {LLVMConstVector(number, COUNT), x};
+        return build_intrinsic(u, "llvm.x86.avx512.permvar.sf.512", 0, NULL, 2, a);
+    }
+    LLVMValueRef high = LLVMBuildXor(b, LLVMBuildShl(b, x, splat_int(word, 28), ""), splat_int(word, 0x80000000), "");
+    return LLVMBuildSIToFP(b, high, type_float(u, DT_F32, lanes), "");
+}
+
 /* NEON: words to halves, and these, twice side by side, to bytes. */
 static LLVMValueRef saturate_halves(const Unit *u, bool sign, LLVMValueRef x) {
     LLVMBuilderRef b = u->builder;
@@ -214,6 +231,8 @@ LLVMValueRef build_convert(const Unit *u, const KInstr *i, LLVMValueRef x) {
     KType from = i->arg[0]->type, to = i->result[0]->type;
     if (i->op == KOP_NEAREST)
         return nearest(u, x);
+    if (i->op == KOP_NIBBLE)
+        return nibble(u, x);
     if (i->op == KOP_CAST || from.dtype == DT_BOOL || to.dtype == DT_BOOL)
         return cast(u, from.dtype, to.dtype, x);
     return LLVMBuildBitCast(u->builder, x, type_of(u, to), "");

@@ -233,6 +233,7 @@ static LLVMValueRef expression(Body *b, const KInstr *i) {
     case KOP_SATURATE: return build_saturate(u, i, x);
     case KOP_CAST:
     case KOP_NEAREST:
+    case KOP_NIBBLE:
     case KOP_BITCAST: return build_convert(u, i, x[0]);
     case KOP_RAMP:
     case KOP_SPLAT:
