@@ -92,7 +92,9 @@ static bool is_plain(const Compilation *c, const Target *target) { return target
 KModule *pipeline_unscheduled(Compilation *c, const Target *target) {
     bool fixed = c->requant == REQUANT_BY_TARGET ? !target->float32 : c->requant == REQUANT_FIXED;
     LowerOptions o = {.dot = target->dot & ~(unsigned)DOT_ROWS, .roomy = c->target->vector_bits && target->l1, .fixed_point = fixed,
-                      .words = c->target->words && c->target->dot & (DOT_U8S8 | DOT_S8S8), .plain = is_plain(c, target)};
+                      .words = c->target->words && c->target->dot & (DOT_U8S8 | DOT_S8S8), .plain = is_plain(c, target), .threads = c->threads > 1,
+                      .slow_halves = !target_converts_halves(c->target, c->target->triple), .lanes = target_lanes(c->target)};
+    o.wide_halves = o.slow_halves && !c->graph->half_weights;
     KModule *m = lower_graph(c->graph, c->arena, &o);
     schedule_module_dots(m, target, is_plain(c, target));
     return m;

@@ -4,6 +4,7 @@
 #define MLCC_KERNEL_TARGET_H
 
 #include <stdbool.h>
+#include <string.h>
 
 /* What a machine does with the four bytes of one word and those of another: multiplies them pairwise, and adds the products
  * to 32 bits, in one instruction or a few. Schedules and lowering ask for no more than that. */
@@ -40,5 +41,13 @@ typedef struct Target {
 
 /* float32 elements in a vector; 1 without vectors. */
 static inline int target_lanes(const Target *t) { return t->vector_bits >= 64 ? t->vector_bits / 32 : 1; }
+
+/* float16 becomes float32, and back, in an instruction: every x86 with AVX2 has F16C, and every FPU of a Cortex-M has it. The
+ * triple is that of the code; t may be scheduled for only. */
+static inline bool target_converts_halves(const Target *t, const char *triple) {
+    bool m_profile = !strncmp(triple, "thumbv7em", 9) || !strncmp(triple, "thumbv8", 7);
+    bool x86 = !strncmp(triple, "x86_64", 6);
+    return !strncmp(triple, "aarch64", 7) || (x86 && t->vector_bits >= 256 && t->fma) || (m_profile && t->float32);
+}
 
 #endif

@@ -14,6 +14,7 @@ INFER(infer_gather_blocks);
 /* conv.c */
 INFER(infer_conv);
 ELEMENT(element_conv);
+LOWER(lower_conv);
 MACS(macs_conv);
 /* conv_transpose.c */
 INFER(infer_conv_transpose);

@@ -18,6 +18,18 @@ static bool is_internal(const Lower *l, const Value *v) {
     return true;
 }
 
+static bool is_summed(const Value *v) {
+    for (int i = 0; i < v->uses.len; i++)
+        if (!(v->uses.data[i].node->op->flags & (OP_REDUCTION | OP_LOOPS)))
+            return false;
+    return v->uses.len && !v->is_output;
+}
+
+DType lower_stored_type(const LowerOptions *o, const Value *v) {
+    const Value *root = v->storage.root;
+    return o->wide_halves && dtype_is_half(root->dtype) && value_is_const(root) && is_summed(root) ? DT_F32 : dtype_stored(v->dtype);
+}
+
 /* The parameter through which the kernel reaches a value's elements: its pointer is at the value's first element. */
 static KParam *param_of(Lower *l, Value *v, bool written) {
     LowerState *s = l->state;
@@ -25,7 +37,7 @@ static KParam *param_of(Lower *l, Value *v, bool written) {
         if (s->bindings.data[i].value == v)
             return s->bindings.data[i].param;
     int64_t count = v->storage.root->buffer_size - v->storage.offset;
-    KParam *p = kernel_param(l->kernel, NULL, dtype_stored(v->dtype), count, written); /* named when the kernel is complete */
+    KParam *p = kernel_param(l->kernel, NULL, lower_stored_type(&l->options, v), count, written); /* named when the kernel is complete */
     VEC_PUSH(l->arena, &s->bindings, ((Binding){p, v, NULL, written}));
     return p;
 }
@@ -200,6 +212,22 @@ LoopNest lower_loops(Lower *l, int rank, const int64_t *dim, const Value *v) {
 void lower_end_loops(Lower *l, LoopNest *nest) {
     while (nest->n)
         kb_end_for(&l->b, nest->loop[--nest->n], NULL);
+}
+
+KValue *lower_element(Lower *l, const Node *n, const KIndex *idx) {
+    /* Values at this very index are computed once, however many members of the group read them. */
+    l->state->stored_idx = idx;
+    l->state->stored_rank = n->out[0]->rank;
+    KValue *x = n->op->element(l, n, idx);
+    l->state->stored_idx = NULL;
+    return x;
+}
+
+void lower_elements(Lower *l, const Node *n) {
+    const Value *y = n->out[0];
+    LoopNest nest = lower_loops(l, y->rank, y->dim, y);
+    lower_store(l, n, 0, nest.idx, lower_element(l, n, nest.idx));
+    lower_end_loops(l, &nest);
 }
 
 bool lower_rows(const Lower *l, KIndex *from, KIndex *to) {

@@ -15,6 +15,10 @@ typedef struct LowerOptions {
     bool words;   /* bytes from several places become words cheaply: Target.words */
     bool plain;   /* for a compiler without vectors; tables are the same */
     bool fixed_point; /* products of integers are brought to their output's scale by integers */
+    bool slow_halves; /* float16 is converted by several instructions */
+    bool wide_halves; /* constants of 16-bit floats that sums read lie as float32 */
+    int lanes;    /* float32 in a vector */
+    bool threads; /* loops are to be cut into parts that run at once */
 } LowerOptions;
 
 struct Lower {
@@ -35,6 +39,10 @@ KValue *lower_load_broadcast(Lower *l, const Node *n, int i, const KIndex *idx);
 /* Stores element idx of output o (x in the output's type; F32 for F16 and BF16), through the epilogue where the group
  * has one. To be called exactly once for each element. An output that nobody wants is dropped. */
 void lower_store(Lower *l, const Node *n, int o, const KIndex *idx, KValue *x);
+
+/* An operator's element function: all elements of output 0; or the one at idx, which is to be stored next. */
+void lower_elements(Lower *l, const Node *n);
+KValue *lower_element(Lower *l, const Node *n, const KIndex *idx);
 
 /* The accumulation type of an element type: F32 for F16, BF16, F32; F64; integers: themselves, narrow ones as stored. */
 DType lower_compute_type(DType t);

@@ -43,18 +43,29 @@ static KData packed_data(Arena *a, const Value *v) {
     return (KData){.bytes = v->data.bytes, .rank = n, .dim = dim, .stride = from};
 }
 
+static const float *widened(Arena *a, const Value *v) {
+    int64_t n = value_count(v);
+    float *x = ARENA_ARRAY(a, float, n + 1);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)const_float(v, i);
+    return x;
+}
+
 static KBuffer *buffer_of(Assembly *as, Value *root) {
     KBuffer **slot = &as->buffer[root->id];
     if (*slot)
         return *slot;
     bool constant = value_is_const(root);
     assert(constant || root->arena_offset >= 0);
-    KBuffer *b = kernel_buffer(as->module, constant ? KBUF_CONST : KBUF_ARENA, NULL, dtype_stored(root->dtype), root->buffer_size);
+    DType t = lower_stored_type(&as->options, root);
+    KBuffer *b = kernel_buffer(as->module, constant ? KBUF_CONST : KBUF_ARENA, NULL, t, root->buffer_size);
     b->onnx_name = root->name;
     b->name = ident_unique(as->arena, &as->taken, root->name);
     b->arena_offset = root->arena_offset;
     if (constant)
         b->data = packed_data(as->arena, root);
+    if (constant && t != dtype_stored(root->dtype))
+        b->data.bytes = widened(as->arena, root);
     return *slot = b;
 }
 
@@ -238,21 +249,10 @@ static KCall lower_group(Assembly *as, Node *first, Node *last) {
     KKernel *k = kernel_new(as->module, arena_strdup(as->arena, anchor->op_type));
     Lower l = {kb_at_end(k, k->body), as->module, k, as->graph, as->arena, as->options, &state};
     open_strips(&l, as->graph);
-    if (anchor->op->lower) {
+    if (anchor->op->lower)
         anchor->op->lower(&l, anchor);
-    } else {
-        const Value *y = anchor->out[0];
-        LoopNest nest = lower_loops(&l, y->rank, y->dim, y);
-        KIndex idx[GRAPH_MAX_RANK];
-        memcpy(idx, nest.idx, sizeof idx);
-        /* Values at this very index are computed once, however many members of the group read them. */
-        state.stored_idx = idx;
-        state.stored_rank = y->rank;
-        KValue *x = anchor->op->element(&l, anchor, idx);
-        state.stored_idx = NULL;
-        lower_store(&l, anchor, 0, idx, x);
-        lower_end_loops(&l, &nest);
-    }
+    else
+        lower_elements(&l, anchor);
     kb_yield(&l.b, 0, NULL);
     kernel_order(k);
     kernel_simplify(k);

@@ -40,4 +40,7 @@ typedef struct LowerState {
     int stored_rank;
 } LowerState;
 
+/* The type in which the elements of v's buffer are stored. */
+DType lower_stored_type(const LowerOptions *o, const Value *v);
+
 #endif

@@ -158,8 +158,10 @@ static void lane_by_lane(Helpers *h, const char *name, KType t, DType from) {
         put(h, text, v);
         sb_puts(&h->text, "#else\n");
     }
-    sb_printf(&h->text, "    %s z;\n    for (int i = 0; i < %d; i++)\n        z[i] = %s(x[i]);\n    return z;\n%s}\n", v, t.lanes, one,
-              text ? "#endif\n" : "");
+    sb_printf(&h->text, "    const %s z = {", v);
+    for (int i = 0; i < t.lanes; i++)
+        sb_printf(&h->text, "%s%s(x[%d])", i ? ", " : "", one, i);
+    sb_printf(&h->text, "};\n    return z;\n%s}\n", text ? "#endif\n" : "");
 }
 
 void c_half_helper(Helpers *h, const char *name, KType t, DType from) {

@@ -363,11 +363,8 @@ static void describe_target(Unit *u, LLVMTargetMachineRef machine) {
     u->features = keep(u->arena, LLVMGetTargetMachineFeatureString(machine));
     u->index = LLVMIntPtrTypeInContext(u->context, layout);
     LLVMDisposeTargetData(layout);
-    /* Every x86 with AVX2 has F16C, and every FPU of a Cortex-M has conversions. */
     const Target *t = u->target;
-    bool m_profile = !strncmp(triple, "thumbv7em", 9) || !strncmp(triple, "thumbv8", 7);
-    u->native_half = !strncmp(triple, "aarch64", 7) || (!strncmp(triple, "x86_64", 6) && t->vector_bits >= 256 && t->fma) ||
-                     (m_profile && t->float32);
+    u->native_half = target_converts_halves(t, triple);
     if (*t->abi)
         LLVMAddModuleFlag(u->module, LLVMModuleFlagBehaviorError, "target-abi", strlen("target-abi"),
                           LLVMMDStringInContext2(u->context, t->abi, strlen(t->abi)));
