@@ -66,7 +66,7 @@ static bool find_process_symbols(Diag *d) {
 }
 
 static bool start(Diag *d, JitSpeed speed) {
-    static const LLVMCodeGenOptLevel level[] = {[JIT_QUICK] = LLVMCodeGenLevelLess, [JIT_FAST] = LLVMCodeGenLevelDefault,
+    static const LLVMCodeGenOptLevel level[] = {[JIT_QUICK] = LLVMCodeGenLevelNone, [JIT_FAST] = LLVMCodeGenLevelDefault,
                                                 [JIT_BENCH] = LLVMCodeGenLevelDefault};
     find_host();
     if (!host.machine[speed] && !(host.machine[speed] = machine_new(d, target_of(speed), level[speed])))

@@ -10,7 +10,7 @@
 typedef struct Jit Jit;
 
 typedef enum JitSpeed {
-    JIT_QUICK, /* compiled fast: for work that runs once */
+    JIT_QUICK, /* compiled at once, not optimised: for work that runs once */
     JIT_FAST,  /* optimised */
     JIT_BENCH, /* optimised, and jit_run_call works */
 } JitSpeed;

@@ -52,7 +52,7 @@ static void describe_x86(Target *t) {
 
 const Target *jit_native_target(Arena *a) {
     Target *t = ARENA_NEW(a, Target);
-    *t = (Target){.name = "native", .abi = "", .c_guard = "", .cc = "cc", .cflags = "-O2 -march=native", .tuning = "", .emulator = ""};
+    *t = (Target){.name = "native", .abi = "", .c_guard = "", .cc = "cc", .cflags = "-O2 -march=native", .memory = "", .tuning = "", .emulator = ""};
     t->triple = keep(a, LLVMGetDefaultTargetTriple());
     t->cpu = keep(a, LLVMGetHostCPUName());
     t->features = keep(a, LLVMGetHostCPUFeatures());

@@ -110,6 +110,15 @@ START_TEST(base_gives_what_the_file_leaves_out) {
 }
 END_TEST
 
+START_TEST(this_machine_is_a_base) {
+    static const char text[] = "{\"base\": \"native\", \"cflags\": \"-O1\"}";
+    const Target *t = load_text(text, sizeof text - 1);
+    ck_assert_msg(t != NULL, "%s", message);
+    ck_assert_str_eq(t->cflags, "-O1");
+    ck_assert_str_eq(t->memory, "");
+}
+END_TEST
+
 static const struct {
     const char *text, *says;
 } wrong[] = {
@@ -198,6 +207,7 @@ static Suite *target_suite(void) {
     tcase_add_test(t, fields_arrive);
     tcase_add_test(t, unknown_names_list_the_known);
     tcase_add_test(t, base_gives_what_the_file_leaves_out);
+    tcase_add_test(t, this_machine_is_a_base);
     tcase_add_loop_test(t, mistakes_are_named, 0, sizeof wrong / sizeof *wrong);
     tcase_add_test(t, files_that_cannot_be_read);
     tcase_add_test(t, cut_off_and_damaged_files_end_in_diagnostics);
