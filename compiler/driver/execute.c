@@ -87,11 +87,15 @@ Bound execute_bind(Arena *a, const KModule *m, const Tensor *input) {
     return x;
 }
 
+bool execute_bound(Diag *d, Jit *jit, const Bound *x) {
+    int status = jit_run(jit, x->in, x->out);
+    if (status)
+        diag_error(d, NOWHERE, "the model's run function returned %d", status);
+    return !status;
+}
+
 Tensor *execute_jit(Arena *a, Diag *d, const KModule *m, Jit *jit, const Tensor *input, int *n_outputs) {
     Bound x = execute_bind(a, m, input);
     *n_outputs = x.n;
-    int status = jit_run(jit, x.in, x.out);
-    if (status)
-        diag_error(d, NOWHERE, "the model's run function returned %d", status);
-    return status ? NULL : x.result;
+    return execute_bound(d, jit, &x) ? x.result : NULL;
 }

@@ -24,6 +24,7 @@ typedef struct Bound {
 } Bound;
 
 Bound execute_bind(Arena *a, const KModule *m, const Tensor *input);
+bool execute_bound(Diag *d, Jit *jit, const Bound *x); /* false after a diagnostic */
 /* Runs once. The outputs, in arena memory; NULL after a diagnostic. */
 Tensor *execute_jit(Arena *a, Diag *d, const KModule *m, Jit *jit, const Tensor *input, int *n_outputs);
 

@@ -106,7 +106,8 @@ static bool collect_for_smoothing(QuantizeJob *j) {
     Samples made = {0};
     bool ok = read_plain(j, j->diag, &c);
     if (ok && (j->o->calibrate || samples_of_rows(j->arena, c.graph, MADE_UP, &made)))
-        return stats_collect(j->arena, j->diag, j->o, &c, j->diag, made.list.len ? &made : &j->calibration, &j->for_smoothing, NULL);
+        return stats_collect(j->arena, j->diag, j->o, j->o->equalize ? STATS : STATS_OF_MATRICES, &c, j->diag,
+                             made.list.len ? &made : &j->calibration, &j->for_smoothing, NULL);
     pipeline_close(&c);
     return ok;
 }
@@ -114,7 +115,8 @@ static bool collect_for_smoothing(QuantizeJob *j) {
 static bool collect_for_rounding(QuantizeJob *j) {
     Compilation c = {0};
     if (quantize_read(j, &j->quiet, &c))
-        return stats_collect(j->arena, j->diag, j->o, &c, j->diag, &j->calibration, &j->for_rounding, wants_gram(j) ? &j->grams : NULL);
+        return stats_collect(j->arena, j->diag, j->o, wants_gram(j) ? STATS_AND_GRAMS : STATS, &c, j->diag, &j->calibration,
+                             &j->for_rounding, &j->grams);
     pipeline_close(&c);
     return false;
 }

@@ -29,7 +29,7 @@ bool watch(Watched *w, const Options *o, int n, const char *const *names) {
         w->at[i] = output_index(g, v);
     }
     w->module = pipeline_optimize(&w->c, o) ? pipeline_lower(&w->c, w->c.target) : NULL;
-    w->jit = w->module ? jit_compile(w->c.diag, w->module, JIT_FAST) : NULL;
+    w->jit = w->module ? jit_compile(w->c.diag, w->module, JIT_QUICK) : NULL;
     return w->jit != NULL;
 }
 
@@ -37,6 +37,14 @@ void watch_end(Watched *w) {
     jit_free(w->jit);
     if (w->c.arena)
         pipeline_close(&w->c);
+}
+
+const Tensor *watch_run(Watched *w, const Tensor *input) {
+    if (!w->data.result)
+        w->data = execute_bind(w->c.arena, w->module, input);
+    for (int i = 0; i < w->module->buffers.len && w->module->buffers.data[i]->kind == KBUF_INPUT; i++)
+        w->data.in[i] = input[i].bytes;
+    return execute_bound(w->c.diag, w->jit, &w->data) ? w->data.result : NULL;
 }
 
 /* --- ranges --- */
@@ -54,21 +62,18 @@ static bool observe_run(const Watched *w, const Tensor *result, bool distributio
     return true;
 }
 
-static bool observe_all(const Watched *w, const Samples *s, bool distribution, const char *const *names, Observed *values) {
+static bool observe_all(Watched *w, const Samples *s, bool distribution, const char *const *names, Observed *values) {
     bool ok = true;
     for (int k = 0; ok && k < s->list.len; k++) {
-        Arena *a = arena_new();
-        int n;
         tune_progress(w->progress, "%s: sample %d of %d", distribution ? "distributions" : "ranges", k + 1, s->list.len);
-        const Tensor *result = execute_jit(a, w->c.diag, w->module, w->jit, s->list.data[k], &n);
+        const Tensor *result = watch_run(w, s->list.data[k]);
         ok = result && observe_run(w, result, distribution, names, values);
-        arena_free(a);
     }
     tune_progress(w->progress, "%s", "");
     return ok;
 }
 
-bool watch_ranges(const Watched *w, const Samples *s, CalibrationMethod method, const char *const *names, Observed *values) {
+bool watch_ranges(Watched *w, const Samples *s, CalibrationMethod method, const char *const *names, Observed *values) {
     bool ok = observe_all(w, s, false, names, values);
     if (!ok || method == CALIBRATE_MINMAX)
         return ok;
@@ -116,23 +121,16 @@ static bool score(const Tensor *want, const Tensor *got, const Labels *labels, S
     return true;
 }
 
-static bool compare_run(const Watched *want, const Watched *got, const Tensor *input, const Labels *labels, Agreement *result,
-                        Scores *scores) {
-    Arena *a = arena_new();
-    int n;
-    Diag *d = got->c.diag;
-    const Tensor *x = execute_jit(a, d, want->module, want->jit, input, &n);
-    const Tensor *y = x ? execute_jit(a, d, got->module, got->jit, input, &n) : NULL;
+static bool compare_run(Watched *want, Watched *got, const Tensor *input, const Labels *labels, Agreement *result, Scores *scores) {
+    const Tensor *x = watch_run(want, input), *y = x ? watch_run(got, input) : NULL;
     for (int i = 0; y && i < want->n_outputs; i++)
         compare_tensors(&result[i], &x[i], &y[i]);
     for (int i = 0; y && i < got->n; i++)
         compare_tensors(&result[want->n_outputs + i], &x[want->at[i]], &y[got->at[i]]);
-    bool ok = y && (!labels->label || score(&x[0], &y[0], labels, scores));
-    arena_free(a);
-    return ok;
+    return y && (!labels->label || score(&x[0], &y[0], labels, scores));
 }
 
-bool watch_compare(const Watched *want, const Watched *got, const Samples *s, const Labels *labels, Agreement *result, Scores *scores) {
+bool watch_compare(Watched *want, Watched *got, const Samples *s, const Labels *labels, Agreement *result, Scores *scores) {
     bool ok = true;
     for (int k = 0; ok && k < s->list.len; k++) {
         tune_progress(got->progress, "comparison: sample %d of %d", k + 1, s->list.len);

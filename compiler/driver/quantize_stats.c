@@ -60,10 +60,28 @@ static const char *gram_of_rows(Value *x, int64_t depth) {
     return gram_of_columns(transposed(rows, (int64_t[]){0, 2, 1}));
 }
 
+static bool all_are(const Node *n, const char *attr, int64_t x) {
+    const Attr *a = node_attr(n, attr);
+    for (int i = 0; a && i < a->n; i++)
+        if (a->ints[i] != x)
+            return false;
+    return true;
+}
+
+static bool sees_pixels(const Node *n) {
+    const Value *w = n->in[1], *y = n->out[0];
+    for (int d = 2; d < w->rank; d++)
+        if (w->dim[d] != 1 || y->dim[d] != n->in[0]->dim[d])
+            return false;
+    return all_are(n, "strides", 1) && all_are(n, "pads", 0);
+}
+
 /* All that the filters of n see: depth channels for each group, each by a filter with a single 1. */
 static Value *seen_by_filters(const Node *n, int64_t groups, int64_t depth) {
     Graph *g = n->graph;
     const Value *w = n->in[1];
+    if (sees_pixels(n))
+        return n->in[0];
     int64_t channels = groups * depth, dim[GRAPH_MAX_RANK];
     float *unit = ARENA_ARRAY(g->arena, float, channels * depth);
     for (int64_t c = 0; c < channels; c++)
@@ -110,14 +128,14 @@ static bool has(const Names *names, const char *name) {
     return false;
 }
 
-static void find_inputs(Compilation *c, bool gram, Inputs *in) {
+static void find_inputs(Compilation *c, StatsKind kind, Inputs *in) {
     Graph *g = c->graph;
     const Node *last = g->last;
     for (const Node *n = g->first, *next; n; n = next) {
         next = n == last ? NULL : n->next;
-        if (quantize_weight_axis(n) < 0)
+        if (quantize_weight_axis(n) < 0 || (kind == STATS_OF_MATRICES && edit_is(n, "Conv")))
             continue;
-        if (gram)
+        if (kind == STATS_AND_GRAMS)
             add_square(c, n, in);
         if (has(&in->value, n->in[0]->name))
             continue;
@@ -126,17 +144,39 @@ static void find_inputs(Compilation *c, bool gram, Inputs *in) {
     }
 }
 
+/* n elements of a channel that lie side by side. */
+static void add_elements(QuantizeStats *s, int64_t c, const float *x, int64_t n) {
+    double sum = 0;
+    float most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    }
+    s->sum[c] += sum;
+    s->most[c] = (double)most > s->most[c] ? (double)most : s->most[c];
+}
+
+static void add_rows(QuantizeStats *s, const float *x, int64_t rows) {
+    for (int64_t r = 0; r < rows; r++, x += s->channels) {
+        for (int64_t c = 0; c < s->channels; c++) {
+            double y = fabs((double)x[c]);
+            s->sum[c] += (double)x[c];
+            s->most[c] = y > s->most[c] ? y : s->most[c];
+        }
+    }
+}
+
 static void add_channels(QuantizeStats *s, const Tensor *t, int axis) {
     const float *x = t->bytes;
     int64_t inner = 1, channels = t->dim[axis];
     for (int d = axis + 1; d < t->rank; d++)
         inner *= t->dim[d];
-    for (int64_t i = 0; i < t->count; i++) {
-        int64_t c = i / inner % channels;
-        s->sum[c] += (double)x[i];
-        s->most[c] = fmax(s->most[c], fabs((double)x[i]));
-    }
-    s->count += (double)t->count / (double)channels;
+    int64_t outer = t->count / (inner * channels);
+    if (inner == 1)
+        add_rows(s, x, outer);
+    for (int64_t i = 0; inner > 1 && i < outer * channels; i++)
+        add_elements(s, i % channels, x + i * inner, inner);
+    s->count += (double)(outer * inner);
 }
 
 static QuantizeStats *stats_new(Arena *a, int64_t channels) {
@@ -177,10 +217,9 @@ static Sums sums_new(Arena *a, const Watched *w, const Inputs *in, StrMap *stats
     return s;
 }
 
-static bool add_run(const Watched *w, const Inputs *in, const Tensor *sample, const Sums *s) {
-    Arena *run = arena_new();
-    int n, values = in->value.len;
-    const Tensor *result = execute_jit(run, w->c.diag, w->module, w->jit, sample, &n);
+static bool add_run(Watched *w, const Inputs *in, const Tensor *sample, const Sums *s) {
+    int values = in->value.len;
+    const Tensor *result = watch_run(w, sample);
     for (int i = 0; result && i < values; i++)
         add_channels(s->stats[i], &result[w->at[i]], in->axis.data[i]);
     for (int i = 0; result && i < in->squares.len; i++) {
@@ -191,25 +230,25 @@ static bool add_run(const Watched *w, const Inputs *in, const Tensor *sample, co
         for (int64_t k = 0; !again && k < t->count; k++)
             s->gram[i]->sum[k] += ((const float *)t->bytes)[k];
     }
-    arena_free(run);
     return result != NULL;
 }
 
-bool stats_collect(Arena *a, Diag *d, const Options *o, Compilation *c, const Diag *progress, Samples *s, StrMap *out, StrMap *grams) {
+bool stats_collect(Arena *a, Diag *d, const Options *o, StatsKind kind, Compilation *c, const Diag *progress, Samples *s, StrMap *out,
+                   StrMap *grams) {
     Watched w = {.c = *c, .progress = progress};
     Inputs in = {0};
-    *c = (Compilation){0};
-    find_inputs(&w.c, grams != NULL, &in);
     Names names = {0};
+    *c = (Compilation){0};
+    find_inputs(&w.c, kind, &in);
     for (int i = 0; i < in.value.len; i++)
         VEC_PUSH(w.c.arena, &names, in.value.data[i]);
     for (int i = 0; i < in.squares.len; i++)
         VEC_PUSH(w.c.arena, &names, in.squares.data[i].gram);
-    bool ok = watch(&w, o, names.len, names.data) && (s->list.len || samples_read(a, d, w.module, o->calibrate, o->samples, s));
+    bool ok = !names.len || (watch(&w, o, names.len, names.data) && (s->list.len || samples_read(a, d, w.module, o->calibrate, o->samples, s)));
     Sums sums = {0};
-    if (ok)
+    if (ok && names.len)
         sums = sums_new(a, &w, &in, out, grams);
-    for (int k = 0; ok && k < s->list.len; k++) {
+    for (int k = 0; ok && names.len && k < s->list.len; k++) {
         tune_progress(progress, "statistics: sample %d of %d", k + 1, s->list.len);
         ok = add_run(&w, &in, s->list.data[k], &sums);
     }

@@ -6,9 +6,16 @@
 #include "driver/quantize_run.h"
 #include "passes/quantize.h"
 
+typedef enum StatsKind {
+    STATS_OF_MATRICES, /* of inputs of MatMul and Gemm alone */
+    STATS,
+    STATS_AND_GRAMS
+} StatsKind;
+
 /* Of c's graph, which is compiled and closed: QuantizeStats in a, by the names of the inputs of products with constant
- * weights; with grams, also QuantizeGram by the names of their outputs, but for the largest. Samples that have not been
- * read yet are. False after a diagnostic. */
-bool stats_collect(Arena *a, Diag *d, const Options *o, Compilation *c, const Diag *progress, Samples *s, StrMap *out, StrMap *grams);
+ * weights; QuantizeGram by the names of their outputs, but for the largest. Samples that have not been read yet are, where
+ * there is such a product. False after a diagnostic. */
+bool stats_collect(Arena *a, Diag *d, const Options *o, StatsKind kind, Compilation *c, const Diag *progress, Samples *s, StrMap *out,
+                   StrMap *grams);
 
 #endif
