@@ -12,6 +12,7 @@ enum {
     DEEPEST = 16,
     LARGEST_BORDER_SCAN = 8192,
     UNROLLED_INSTRUCTIONS = 200,
+    SHORTEST_SUM = 8, /* that is worth lanes of its own */
 };
 
 typedef struct Schedule {
@@ -626,6 +627,26 @@ static void reduce_in_lanes(Schedule *s, KInstr *loop) {
     }
 }
 
+static const KInstr *innermost(const KBlock *b) {
+    for (const KInstr *i = b->first; i; i = i->next)
+        if (i->op == KOP_FOR)
+            return has_loop(i->block[0]) ? innermost(i->block[0]) : i;
+    return NULL;
+}
+
+/* Whether the body sums up contiguous elements, which lanes of the vector loop v would gather one by one without any rows to
+ * share them. */
+static bool sums_along(const Schedule *s, const Nest *nest, int v) {
+    Accesses across = {0}, along = {0};
+    const KInstr *sum = innermost(nest->body);
+    int64_t lo, hi, trips;
+    if (s->lanes == 1 || !sum || sum->loop != KLOOP_REDUCE || !kloop_bounds(sum, &lo, &hi, &trips) || trips < SHORTEST_SUM || row_loop(s, nest, v) >= 0)
+        return false;
+    count_accesses(sum->block[0], kb_iv(nest->loop[v]), &across);
+    count_accesses(sum->block[0], kb_iv(sum), &along);
+    return along.unit_loads && along.unit_loads + along.fixed_loads == along.loads && across.unit_loads + across.fixed_loads < across.loads;
+}
+
 static void schedule_loop(Schedule *s, KInstr *loop) {
     int64_t trips;
     if (loop->op == KOP_FOR && loop->loop == KLOOP_REDUCE && !has_loop(loop->block[0])) {
@@ -641,7 +662,7 @@ static void schedule_loop(Schedule *s, KInstr *loop) {
     loop = collapsed(s, loop);
     Nest nest = nest_from(loop);
     int v = vector_loop(s, &nest);
-    if (v < 0)
+    if (v < 0 || (has_loop(nest.body) && sums_along(s, &nest, v)))
         schedule_block(s, (KBlock *)nest.body);
     else if (has_loop(nest.body))
         tile_nest(s, &nest, v);

@@ -176,11 +176,7 @@ static const Value *stored_in_place_of(const Lower *l, const Value *v) {
     return NULL;
 }
 
-LoopNest lower_loops(Lower *l, int rank, const int64_t *dim, const Value *v) {
-    static const char *const names[] = {"i0", "i1", "i2",  "i3",  "i4",  "i5",  "i6",  "i7",
-                                        "i8", "i9", "i10", "i11", "i12", "i13", "i14", "i15"};
-    LoopNest nest = {0};
-    int order[GRAPH_MAX_RANK];
+void lower_order(const Lower *l, int rank, const int64_t *dim, const Value *v, int *order) {
     v = stored_in_place_of(l, v);
     const int64_t *stride = v && v->rank == rank && v->storage.root ? v->storage.stride : NULL;
     for (int d = 0; d < rank; d++) {
@@ -193,6 +189,14 @@ LoopNest lower_loops(Lower *l, int rank, const int64_t *dim, const Value *v) {
         }
         order[at] = d;
     }
+}
+
+LoopNest lower_loops(Lower *l, int rank, const int64_t *dim, const Value *v) {
+    static const char *const names[] = {"i0", "i1", "i2",  "i3",  "i4",  "i5",  "i6",  "i7",
+                                        "i8", "i9", "i10", "i11", "i12", "i13", "i14", "i15"};
+    LoopNest nest = {0};
+    int order[GRAPH_MAX_RANK];
+    lower_order(l, rank, dim, v, order);
     for (int k = 0; k < rank; k++) {
         int d = order[k];
         if (dim[d] == 1) {

@@ -47,6 +47,8 @@ KValue *lower_element(Lower *l, const Node *n, const KIndex *idx);
 /* The accumulation type of an element type: F32 for F16, BF16, F32; F64; integers: themselves, narrow ones as stored. */
 DType lower_compute_type(DType t);
 
+/* The axes in the order in which v lies in memory, outermost first; as they are counted where it is NULL. */
+void lower_order(const Lower *l, int rank, const int64_t *dim, const Value *v, int *order);
 /* Loop nest over a shape, outermost first in the order that suits value v's storage (NULL: row-major); all PARALLEL.
  * idx receives the indices by axis. close with lower_end_loops. Axes of size 1 get no loop. */
 typedef struct LoopNest {

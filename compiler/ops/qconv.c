@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution of 8-bit integers. The sum runs over products of the elements as they are stored: what the input's zero
- * point adds to it is known when compiling, and is part of the value the sum starts from. That value depends on the output
- * position only near the borders, where taps fall outside. */
+ * point adds to it comes from the sums of the weights, which are known when compiling, and is part of the value the sum starts
+ * from. That value depends on the output position only near the borders, where taps fall outside. */
 #include "ops/qdepthwise.h"
 #include "ops/quant.h"
 #include "ops/rules.h"
@@ -105,8 +105,7 @@ static int32_t sum_of_class(const Window *w, const Classes *c, int64_t class, co
  * have room for one that is larger. */
 static bool plan_classes(const Node *n, const Inputs *in, const Window *w, bool roomy, Classes *c, int64_t *count, int64_t *taps) {
     const Value *k = n->in[in->weight];
-    if (!value_is_const(k) || !quant_has(n, in->zero) || !value_is_const(n->in[in->zero]) ||
-        value_count(n->in[in->zero]) != 1 || !quant_is_zero(n, in->weight_zero) ||
+    if (!value_is_const(k) || !quant_has(n, in->zero) || value_count(n->in[in->zero]) != 1 || !quant_is_zero(n, in->weight_zero) ||
         (quant_has(n, in->bias) && !value_is_const(n->in[in->bias])))
         return false;
     *count = *taps = 1;
@@ -121,22 +120,30 @@ static bool plan_classes(const Node *n, const Inputs *in, const Window *w, bool 
            (double)*count * (double)*taps * (double)k->dim[0] < (double)MOST_WORK;
 }
 
-/* bias - zero point * sum of the weights inside, by class and channel. */
+/* bias - zero point * sum of the weights inside, by class and channel. Where the zero point is computed the sums alone come from
+ * the table, and meet it here. */
 static KValue *start_from_table(Lower *l, const Node *n, const Inputs *in, const Window *w, const Classes *c, int64_t count, int64_t taps,
                                 int shift, const KIndex *idx) {
     const Value *k = n->in[in->weight];
-    uint32_t zero = (uint32_t)const_int(n->in[in->zero], 0) + (uint32_t)shift;
+    KBuilder *b = &l->b;
+    bool known = value_is_const(n->in[in->zero]), bias = quant_has(n, in->bias);
+    uint32_t zero = known ? (uint32_t)const_int(n->in[in->zero], 0) + (uint32_t)shift : 1;
     int32_t *by_tap = sums_by_tap(l->arena, k, taps), *table = ARENA_ARRAY(l->arena, int32_t, count * k->dim[0]);
     for (int64_t class = 0; class < count; class++)
         for (int64_t o = 0; o < k->dim[0]; o++) {
-            uint32_t bias = quant_has(n, in->bias) ? (uint32_t)const_int(n->in[in->bias], o) : 0;
-            table[class * k->dim[0] + o] = (int32_t)(bias - zero * (uint32_t)sum_of_class(w, c, class, by_tap + o * taps));
+            uint32_t own = known && bias ? (uint32_t)const_int(n->in[in->bias], o) : 0;
+            table[class * k->dim[0] + o] = (int32_t)(own - zero * (uint32_t)sum_of_class(w, c, class, by_tap + o * taps));
         }
     KIndex at = kx_const(l->arena, 0);
     for (int d = 0; d < w->n; d++)
         at = kx_add(l->arena, kx_scale(l->arena, at, c[d].count), class_at(l, &c[d], idx[d + 2]));
     at = kx_add(l->arena, kx_scale(l->arena, at, k->dim[0]), idx[1]);
-    return kb_load(&l->b, lower_table(l, arena_printf(l->arena, "%s_bias", n->name), DT_I32, count * k->dim[0], table), at);
+    KValue *start = kb_load(b, lower_table(l, arena_printf(l->arena, "%s_bias", n->name), DT_I32, count * k->dim[0], table), at);
+    if (known)
+        return start;
+    KValue *stored = kb_binary(b, KOP_ADD, quant_param(l, n, in->zero, NULL, DT_I32), kb_int(b, DT_I32, shift));
+    start = kb_binary(b, KOP_MUL, start, stored);
+    return bias ? kb_binary(b, KOP_ADD, start, lower_load(l, n, in->bias, idx + 1)) : start;
 }
 
 /* What is taken from the elements, and how those of the input are read. */

@@ -111,10 +111,12 @@ static void range(Lower *l, const Node *n, KValue **bounds) {
     KBuilder *b = &l->b;
     KIndex idx[GRAPH_MAX_RANK];
     KInstr *loop[GRAPH_MAX_RANK];
+    int order[GRAPH_MAX_RANK];
+    lower_order(l, x->rank, x->dim, x, order);
     bounds[0] = bounds[1] = kb_float(b, DT_F32, 0);
     for (int d = 0; d < x->rank; d++) {
-        loop[d] = lower_for(l, KLOOP_REDUCE, "r", 0, x->dim[d], 2, bounds);
-        idx[d] = lower_iv(l, loop[d]);
+        loop[d] = lower_for(l, KLOOP_REDUCE, "r", 0, x->dim[order[d]], 2, bounds);
+        idx[order[d]] = lower_iv(l, loop[d]);
         bounds[0] = kb_carried(loop[d], 0);
         bounds[1] = kb_carried(loop[d], 1);
     }

@@ -44,6 +44,7 @@ libmlcc_a_SOURCES += \
 	compiler/passes/strips.c \
 	compiler/passes/swish.c \
 	compiler/passes/weight_words.c \
+	compiler/passes/weight_zeros.c \
 	compiler/passes/weights.c \
 	compiler/passes/window_rows.c \
 	compiler/passes/winograd.c \

@@ -37,6 +37,7 @@ void pass_gelu(Graph *g);          /* x / 2 * (1 + Erf(x / sqrt 2)) */
 void pass_means(Graph *g, const Target *t); /* of images by way of their rows, for machines with caches */
 /* 3x3 convolutions by transformed tiles, where that is faster: fewer products, larger rounding errors. */
 void pass_winograd(Graph *g, const Target *t, int threads);
+void pass_weight_zeros(Graph *g, const Target *t); /* weights less their zero point become signed bytes */
 void pass_words(Graph *g, const Target *t); /* products of two computed matrices, for the same machines */
 /* Products with weights of few bits by integers of 24 bits, where the graph is fast or the node allows it. */
 void pass_fixed_weights(Graph *g, const Target *t);

@@ -34,6 +34,7 @@ static const Step steps[] = {
     {.name = "means", .targeted = pass_means},
     {.name = "winograd", .threaded = pass_winograd},
     {.name = "dead", .always = pass_dead},
+    {.name = "weight_zeros", .targeted = pass_weight_zeros},
     {.name = "words", .targeted = pass_words},
     {.name = "fixed_weights", .targeted = pass_fixed_weights},
     {.name = "weight_words", .targeted = pass_weight_words},

@@ -297,21 +297,25 @@ def integers():
     rows = [(1, 3, 7, 9, 5, 1, 3, 1, 1, 1, np.uint8, np.int8, False), (1, 16, 13, 17, 32, 1, 3, 2, 1, 1, np.int8, np.int8, False),
             (2, 8, 6, 5, 8, 8, 3, 1, 1, 1, np.int8, np.int8, False), (1, 33, 5, 5, 7, 1, 1, 1, 0, 1, np.uint8, np.uint8, True),
             (1, 16, 4, 4, 4, 1, 3, 1, 3, 1, np.uint8, np.int8, False), (1, 12, 9, 9, 6, 2, 3, 2, 2, 2, np.int8, np.uint8, True),
-            (1, 8, 20, 6, 3, 1, 5, 3, 2, 1, np.int8, np.int8, False)]
+            (1, 8, 20, 6, 3, 1, 5, 3, 2, 1, np.int8, np.int8, False), (2, 16, 7, 6, 12, 1, 3, 2, 1, 1, np.uint8, np.uint8, "one"),
+            (1, 20, 9, 5, 9, 1, 3, 1, 2, 2, np.int8, np.int8, "one"), (1, 32, 4, 5, 8, 1, 1, 2, 0, 1, np.uint8, np.uint8, "one"),
+            (1, 16, 3, 3, 16, 1, 3, 1, 1, 1, np.uint8, np.uint8, True)]
     for i, (n, c, h, w, m, g, k, s, p, d, tx, tw, asymmetric) in enumerate(rows):
         both = dict(strides=[s, s], pads=[p] * 4, dilations=[d, d], group=g)
         x, weights = quantised(tx, n, c, h, w), quantised(tw, m, c // g, k, k)
-        w_zero = zero(tw, m) if asymmetric else np.zeros(m, tw)
+        w_zero = zero(tw) if asymmetric == "one" else zero(tw, m) if asymmetric else np.zeros(m, tw)
         bias = rng.integers(-5000, 5000, m).astype(np.int32)
         inputs = [x, f(0.02), zero(tx), weights, (array(f, m) ** 2 * 0.01 + 1e-3).astype(f), w_zero, f(0.9), zero(tx), bias]
         yield case(f"qlinearconv_{i}", "QLinearConv", inputs, range(1, 9), **both)
         yield case(f"qlinearconv_{i}_fed", "QLinearConv", inputs, **both)
-        whole = [x, weights, zero(tx), w_zero[:1].reshape(())]
+        whole = [x, weights, zero(tx), w_zero.ravel()[0]]
         yield case(f"convinteger_{i}", "ConvInteger", whole, [1, 2, 3], **both)
+        yield case(f"convinteger_{i}_zero", "ConvInteger", whole, [1, 3], **both)
         yield case(f"convinteger_{i}_dynamic", "ConvInteger", whole, [1], **both)
     for i, (a, b, tx, tw) in enumerate([((5, 7), (7, 3), np.uint8, np.int8), ((3, 4, 33), (33, 65), np.int8, np.int8),
-                                        ((2, 5, 8), (2, 8, 9), np.uint8, np.uint8), ((1, 64), (64, 10), np.int8, np.uint8)]):
-        x, y, zeros = quantised(tx, *a), quantised(tw, *b), [zero(tx), zero(tw) if i % 2 else tw(0)]
+                                        ((2, 5, 8), (2, 8, 9), np.uint8, np.uint8), ((1, 64), (64, 10), np.int8, np.uint8),
+                                        ((6, 48), (48, 9), np.uint8, np.uint8), ((2, 3, 21), (21, 8), np.uint8, np.uint8)]):
+        x, y, zeros = quantised(tx, *a), quantised(tw, *b), [zero(tx), zero(tw) if i % 2 or i > 3 else tw(0)]
         yield case(f"matmulinteger_{i}", "MatMulInteger", [x, y, *zeros], [1, 2, 3])
         yield case(f"matmulinteger_{i}_dynamic", "MatMulInteger", [x, y, *zeros], [1, 3])
         yield case(f"matmulinteger_{i}_fed", "MatMulInteger", [x, y])

@@ -68,6 +68,12 @@ static void run_fixed_weights(Graph *g) {
     pass_fixed_weights(g, &dots);
 }
 
+static void run_weight_zeros(Graph *g) {
+    Target dots = target;
+    dots.dot = DOT_U8S8;
+    pass_weight_zeros(g, &dots);
+}
+
 static void run_window_rows(Graph *g) {
     Target dots = target;
     dots.dot = DOT_U8S8;
@@ -87,6 +93,7 @@ static const struct {
     {"weights", NULL, run_weights},   {"raise", pass_raise, NULL},       {"words", run_words, NULL},
     {"storage", pass_storage, NULL},   {"plan", pass_plan, NULL},
     {"swish", pass_swish, NULL},       {"gelu", pass_gelu, NULL},     {"means", run_means, NULL},  {"signs", run_signs, NULL},
+    {"weight_zeros", run_weight_zeros, NULL},
     {"window_rows", run_window_rows, NULL}, {"weight_words", run_weight_words, NULL},
     {"fixed_weights", run_fixed_weights, NULL},
 };
