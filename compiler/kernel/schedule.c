@@ -322,13 +322,13 @@ static bool takes_pairs(const Schedule *s, const KBlock *b) {
     return s->target->dot & DOT_PAIRS && has_op(b, KOP_DOT_LONG);
 }
 
-/* digits: sums of products of bytes, three for each element. */
+/* digits: sums of products of bytes, two or three for each element. */
 static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool halves, bool pairs, bool digits) {
     carried = carried < 1 ? 1 : carried;
     if (s->lanes == 1)
         return (Tile){4, rows && carried == 1 && s->registers >= 16 ? 2 : 1};
     if (digits)
-        return (Tile){4, rows && s->registers >= 32 ? 2 : 1};
+        return (Tile){4, rows && s->registers >= 32 ? 6 / carried : 1};
     if (!rows)
         return (Tile){carried > 1 ? 2 : 8, 1};
     bool many = s->registers >= 32;
@@ -346,7 +346,7 @@ static Tile largest_tile_by_rule(const Schedule *s, bool rows, int carried, bool
 static Tile largest_tile(const Schedule *s, bool rows, const KBlock *body) {
     bool dots = has_op(body, KOP_DOT) || has_op(body, KOP_DOT_S8), halves = s->target->dot & DOT_HALVES && dots;
     int carried = accumulators(body);
-    Tile t = largest_tile_by_rule(s, rows, carried, halves, takes_pairs(s, body), dots && carried == 3);
+    Tile t = largest_tile_by_rule(s, rows, carried, halves, takes_pairs(s, body), dots && (carried == 2 || carried == 3));
     if (s->choice.vectors)
         t.vectors = s->choice.vectors;
     if (s->choice.rows && rows)

@@ -147,7 +147,7 @@ INFER(infer_matmul_nbits) {
     put_int(y, "bits", b.bits);
     put_int(y, "block_size", b.size);
     if (attr_int(n, "accuracy_level", 0) > FLOAT32_LEVEL)
-        put_int(y, "inexact", 1);
+        put_int(y, "inexact", attr_int(n, "accuracy_level", 0));
     replace_output(n, 0, y->out[0]);
     node_remove(n);
     return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of floats with weights of 2 to 8 bits by machines that multiply four bytes at a time: the floats become integers of 24
  * bits with a factor for each part of a row, so that nothing is off by more than 2^-24 of the largest there, or twice that; three
- * products of bytes give the exact sum of these. */
+ * products of bytes give the exact sum of these. Where that suffices, 16 bits and two products. */
 #include <string.h>
 
 #include "ops/qblock.h"
@@ -10,8 +10,8 @@
 #include "ops/rules.h"
 #include "support/ints.h"
 
-Fixed fixed_of(int64_t k, int64_t n, int64_t bits, int64_t size) {
-    Fixed f = {.k = k, .n = n, .bits = bits, .size = size, .count = divide_up(k, size), .each = 8 / bits};
+Fixed fixed_of(int64_t k, int64_t n, int64_t bits, int64_t size, int digits) {
+    Fixed f = {.k = k, .n = n, .bits = bits, .size = size, .count = divide_up(k, size), .each = 8 / bits, .digits = digits};
     f.parts = divide_up(size, DEEPEST_PART);
     f.words = divide_up(divide_up(size, f.parts), LANES * f.each);
     f.lane = f.words * f.each;
@@ -22,11 +22,11 @@ bool fixed_suits(const Fixed *f) { return f->count == 1 || f->parts * f->lane * 
 
 static bool read_fixed(const Node *n, Fixed *f) {
     const int64_t k = attr_int(n, "K", 0), columns = attr_int(n, "N", 0), bits = attr_int(n, "bits", 0);
-    const int64_t size = attr_int(n, "block_size", 0);
+    const int64_t size = attr_int(n, "block_size", 0), digits = attr_int(n, "digits", 0);
     if (k < 1 || columns < 1 || k > INT32_MAX / 2 || columns > INT32_MAX / 2 || (bits != 2 && bits != 4 && bits != 8) || size < 1 ||
-        size > INT32_MAX / 2)
+        size > INT32_MAX / 2 || (digits != 2 && digits != MOST_DIGITS))
         return infer_error(n, "sizes are missing");
-    *f = fixed_of(k, columns, bits, size);
+    *f = fixed_of(k, columns, bits, size, (int)digits);
     return fixed_suits(f) || infer_error(n, "blocks do not end with words");
 }
 
@@ -43,7 +43,7 @@ INFER(infer_fixed_point) {
         return infer_error(n, "the last axis is not K (%lld)", (long long)f.k);
     memcpy(dim, x->dim, (size_t)x->rank * sizeof *dim);
     dim[x->rank - 1] = f.count * f.parts;
-    dim[x->rank] = DIGITS;
+    dim[x->rank] = f.digits;
     dim[x->rank + 1] = f.lane;
     return infer_set(n, 0, DT_I32, x->rank + 2, dim) && infer_set(n, 1, DT_F32, x->rank, dim) && infer_set(n, 2, DT_I32, x->rank + 1, dim);
 }
@@ -74,21 +74,22 @@ static KValue *element_at(const Part *p, KIndex at) {
     return kb_select(b, kb_binary(b, KOP_LE, place, end), x, kb_float(b, DT_F32, 0));
 }
 
-/* Every digit is at most 127: 127 * (65536 + 256 + 1). */
-static const double largest = 8355711;
+/* Every digit is at most 127. */
+static double largest(const Fixed *f) { return f->digits == 2 ? 127 * 257 : 127 * 65793; }
 
 enum { MANTISSA = 23, BIAS = 127, LEAST_EXPONENT = 24 };
 
 /* From the largest magnitude: 2^e by which the part is multiplied, and 2^-e, which is NaN where something is not finite. */
 static void factors(const Part *p, KValue *most, KValue *flaw, KValue **up, KValue **down) {
     KBuilder *b = &p->l->b;
+    int point = 8 * p->f->digits - 2; /* bits below the highest of the largest magnitude */
     /* What is so close to the next power of 2 that its digits do not suffice gets that one's exponent. */
-    most = kb_binary(b, KOP_MUL, most, kb_float(b, DT_F32, (double)(float)(1 + 0x1p-8 + 0x1p-15)));
+    most = kb_binary(b, KOP_MUL, most, kb_float(b, DT_F32, (double)(float)((double)(2 << point) / largest(p->f))));
     KValue *exponent = kb_binary(b, KOP_SHR, kb_bitcast(b, most, DT_I32), kb_int(b, DT_I32, MANTISSA));
     exponent = kb_binary(b, KOP_MAX, exponent, kb_int(b, DT_I32, LEAST_EXPONENT));
-    KValue *bits = kb_binary(b, KOP_SUB, kb_int(b, DT_I32, 2 * BIAS + MANTISSA - 1), exponent);
+    KValue *bits = kb_binary(b, KOP_SUB, kb_int(b, DT_I32, 2 * BIAS + point), exponent);
     *up = kb_bitcast(b, kb_binary(b, KOP_SHL, bits, kb_int(b, DT_I32, MANTISSA)), DT_F32);
-    bits = kb_binary(b, KOP_SUB, exponent, kb_int(b, DT_I32, MANTISSA - 1));
+    bits = kb_binary(b, KOP_SUB, exponent, kb_int(b, DT_I32, point));
     *down = kb_binary(b, KOP_ADD, kb_bitcast(b, kb_binary(b, KOP_SHL, bits, kb_int(b, DT_I32, MANTISSA)), DT_F32), flaw);
 }
 
@@ -96,11 +97,11 @@ static void factors(const Part *p, KValue *most, KValue *flaw, KValue **up, KVal
 static void digits_of(const Part *p, KIndex at, KValue *up, KValue **digit) {
     KBuilder *b = &p->l->b;
     KValue *x = kb_binary(b, KOP_MUL, element_at(p, at), up);
-    x = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, x, kb_float(b, DT_F32, largest)), kb_float(b, DT_F32, -largest));
+    x = kb_binary(b, KOP_MAX, kb_binary(b, KOP_MIN, x, kb_float(b, DT_F32, largest(p->f))), kb_float(b, DT_F32, -largest(p->f)));
     KValue *rest = kb_nearest(b, x), *bits = kb_int(b, DT_I32, 24), *byte = kb_int(b, DT_I32, 8);
-    for (int d = 0; d < DIGITS; d++) {
-        digit[d] = d < DIGITS - 1 ? kb_binary(b, KOP_SHR, kb_binary(b, KOP_SHL, rest, bits), bits) : rest;
-        rest = d < DIGITS - 1 ? kb_binary(b, KOP_SHR, kb_binary(b, KOP_SUB, rest, digit[d]), byte) : rest;
+    for (int d = 0, last = p->f->digits - 1; d <= last; d++) {
+        digit[d] = d < last ? kb_binary(b, KOP_SHR, kb_binary(b, KOP_SHL, rest, bits), bits) : rest;
+        rest = d < last ? kb_binary(b, KOP_SHR, kb_binary(b, KOP_SUB, rest, digit[d]), byte) : rest;
     }
 }
 
@@ -121,15 +122,15 @@ static void survey(const Part *p, KValue **most, KValue **flaw) {
 static void store_sums(const Part *p, KValue *up) {
     KBuilder *b = &p->l->b;
     int last = p->n->in[0]->rank - 1;
-    KValue *sum[DIGITS], *digit[DIGITS];
-    for (int d = 0; d < DIGITS; d++)
+    KValue *sum[MOST_DIGITS], *digit[MOST_DIGITS];
+    for (int d = 0; d < p->f->digits; d++)
         sum[d] = kb_float(b, DT_F32, 0);
-    KInstr *loop = lower_for(p->l, KLOOP_REDUCE, "k", 0, p->f->lane * LANES, DIGITS, sum);
+    KInstr *loop = lower_for(p->l, KLOOP_REDUCE, "k", 0, p->f->lane * LANES, p->f->digits, sum);
     digits_of(p, lower_iv(p->l, loop), up, digit);
-    for (int d = 0; d < DIGITS; d++)
+    for (int d = 0; d < p->f->digits; d++)
         sum[d] = kb_binary(b, KOP_ADD, kb_cast(b, digit[d], DT_F32), kb_carried(loop, d));
     kb_end_for(b, loop, sum);
-    for (int d = 0; d < DIGITS; d++) {
+    for (int d = 0; d < p->f->digits; d++) {
         p->idx[last + 1] = kx_const(p->l->arena, d);
         lower_store(p->l, p->n, 2, p->idx, kb_cast(b, kb_result(loop, d), DT_I32));
     }
@@ -141,16 +142,16 @@ static void store_words(const Part *p, KValue *up) {
     int last = p->n->in[0]->rank - 1;
     KInstr *loop = lower_for(p->l, KLOOP_PARALLEL, "word", 0, p->f->lane, 0, NULL);
     KIndex t = lower_iv(p->l, loop);
-    KValue *word[DIGITS] = {NULL}, *digit[DIGITS];
+    KValue *word[MOST_DIGITS] = {NULL}, *digit[MOST_DIGITS];
     for (int64_t i = 0; i < LANES; i++) {
         digits_of(p, kx_add_const(a, t, i * p->f->lane), up, digit);
-        for (int d = 0; d < DIGITS; d++) {
+        for (int d = 0; d < p->f->digits; d++) {
             KValue *byte = i < LANES - 1 ? kb_binary(b, KOP_AND, digit[d], kb_int(b, DT_I32, 255)) : digit[d];
             byte = kb_binary(b, KOP_SHL, byte, kb_int(b, DT_I32, 8 * i));
             word[d] = word[d] ? kb_binary(b, KOP_OR, word[d], byte) : byte;
         }
     }
-    for (int d = 0; d < DIGITS; d++) {
+    for (int d = 0; d < p->f->digits; d++) {
         p->idx[last + 1] = kx_const(a, d);
         p->idx[last + 2] = t;
         lower_store(p->l, p->n, 0, p->idx, word[d]);
@@ -187,8 +188,8 @@ INFER(infer_matmul_fixed) {
     if (!read_fixed(n, &f))
         return false;
     bool fits = x->dtype == DT_I32 && x->rank > 2 && step->dtype == DT_F32 && step->rank == x->rank - 2 && n->in[SUMS]->dtype == DT_I32 &&
-                n->in[SUMS]->rank == x->rank - 1 && x->dim[x->rank - 1] == f.lane && x->dim[x->rank - 2] == DIGITS &&
-                x->dim[x->rank - 3] == f.count * f.parts && value_count(step) * DIGITS == value_count(n->in[SUMS]);
+                n->in[SUMS]->rank == x->rank - 1 && x->dim[x->rank - 1] == f.lane && x->dim[x->rank - 2] == f.digits &&
+                x->dim[x->rank - 3] == f.count * f.parts && value_count(step) * f.digits == value_count(n->in[SUMS]);
     fits = fits && n->in[WEIGHTS]->dtype == DT_I32 && n->in[WEIGHTS]->rank == 1 &&
            value_count(n->in[WEIGHTS]) == f.count * f.parts * f.words * f.n && n->in[SCALES]->dtype == DT_F32 &&
            n->in[SCALES]->rank == 2 && n->in[SCALES]->dim[0] == f.count && n->in[SCALES]->dim[1] == f.n;
@@ -253,7 +254,7 @@ static void add_word(const Sum *s, KIndex part, KIndex j, KValue **sum) {
     for (int64_t i = 0; i < f->each; i++) {
         KValue *w = i ? kb_binary(b, KOP_SHR, word, kb_int(b, DT_I32, i * f->bits)) : word;
         w = f->each > 1 ? kb_binary(b, KOP_AND, w, kb_int(b, DT_I32, mask)) : w;
-        for (int d = 0; d < DIGITS; d++)
+        for (int d = 0; d < f->digits; d++)
             sum[d] = kb_dot(b, s->dot, w, of_part(s, WORDS, part, d, kx_add_const(a, kx_scale(a, j, f->each), i)), sum[d]);
     }
 }
@@ -261,17 +262,20 @@ static void add_word(const Sum *s, KIndex part, KIndex j, KValue **sum) {
 /* sum + the value of a part. */
 static KValue *add_part(const Sum *s, KIndex part, KValue *zero, KValue *sum) {
     KBuilder *b = &s->l->b;
-    KValue *all[DIGITS];
-    for (int d = 0; d < DIGITS; d++)
+    KValue *all[MOST_DIGITS];
+    int digits = s->f->digits;
+    for (int d = 0; d < digits; d++)
         all[d] = zero ? kb_binary(b, KOP_MUL, of_part(s, SUMS, part, d, NULL), kb_unary(b, KOP_NEG, zero)) : kb_int(b, DT_I32, 0);
-    KInstr *loop = lower_for(s->l, KLOOP_REDUCE, "word", 0, s->f->words, DIGITS, all);
-    for (int d = 0; d < DIGITS; d++)
+    KInstr *loop = lower_for(s->l, KLOOP_REDUCE, "word", 0, s->f->words, digits, all);
+    for (int d = 0; d < digits; d++)
         all[d] = kb_carried(loop, d);
     add_word(s, part, lower_iv(s->l, loop), all);
     kb_end_for(b, loop, all);
     /* The lower two fit 31 bits: 128 products of bytes each. */
     KValue *low = kb_binary(b, KOP_ADD, kb_result(loop, 0), kb_binary(b, KOP_SHL, kb_result(loop, 1), kb_int(b, DT_I32, 8)));
-    KValue *value = kb_fma(b, kb_cast(b, kb_result(loop, 2), DT_F32), kb_float(b, DT_F32, 65536), kb_cast(b, low, DT_F32));
+    KValue *value = kb_cast(b, low, DT_F32);
+    if (digits == MOST_DIGITS)
+        value = kb_fma(b, kb_cast(b, kb_result(loop, 2), DT_F32), kb_float(b, DT_F32, 65536), value);
     return kb_fma(b, value, of_part(s, STEP, part, 0, NULL), sum);
 }
 

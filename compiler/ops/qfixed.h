@@ -7,8 +7,7 @@
 #include <stdint.h>
 
 enum {
-    FIXED_BITS = 24, /* of the left elements */
-    DIGITS = 3,      /* bytes of each, signed, the lowest first */
+    MOST_DIGITS = 3, /* bytes of a left element, signed, the lowest first */
     LANES = 4,       /* bytes in a word */
     DEEPEST_PART = 128,
 };
@@ -19,9 +18,10 @@ enum {
 typedef struct Fixed {
     int64_t k, n, bits, size, count; /* depth, columns, bits a weight, elements a block, blocks */
     int64_t each, parts, lane, words; /* weights a byte, parts a block, words a part of the left operand, of the weights */
+    int digits; /* 2 or 3 */
 } Fixed;
 
-Fixed fixed_of(int64_t k, int64_t n, int64_t bits, int64_t size);
+Fixed fixed_of(int64_t k, int64_t n, int64_t bits, int64_t size, int digits);
 /* Parts follow each other without gaps, but for what the last one lacks. */
 bool fixed_suits(const Fixed *f);
 

@@ -7,6 +7,9 @@
 #include "passes/edit.h"
 #include "passes/passes.h"
 
+/* Of MatMulNBits' "accuracy_level": the input may be rounded to bytes. */
+enum { BYTES_LEVEL = 4 };
+
 static bool has_dots(const Target *t) {
     return t && t->vector_bits && t->float32 && t->dot & (DOT_U8S8 | DOT_S8S8) && !(t->dot & DOT_ALONG);
 }
@@ -63,7 +66,7 @@ static Node *fixed_point(Node *n, const Fixed *f, int nattrs, const Attr *attrs)
     for (int i = 0; i < x->uses.len; i++) {
         Node *user = x->uses.data[i].node;
         const Value *words = node_is(user, "mlcc", "FixedPoint") ? user->out[0] : NULL;
-        if (words && words->dim[words->rank - 1] == f->lane && words->dim[words->rank - 3] == f->count * f->parts)
+        if (words && words->dim[words->rank - 1] == f->lane && words->dim[words->rank - 2] == f->digits && words->dim[words->rank - 3] == f->count * f->parts)
             return user;
     }
     return edit_node_with(n, "mlcc", "FixedPoint", n, 1, n->in, nattrs, attrs);
@@ -71,16 +74,16 @@ static Node *fixed_point(Node *n, const Fixed *f, int nattrs, const Attr *attrs)
 
 static void replace(Node *n, const Blocks *b, const Fixed *f, bool is_signed) {
     const Attr attrs[] = {edit_int("K", b->k), edit_int("N", b->n), edit_int("bits", b->bits), edit_int("block_size", b->size),
-                          edit_int("signed", is_signed)};
-    Node *x = fixed_point(n, f, 4, attrs);
+                          edit_int("digits", f->digits), edit_int("signed", is_signed)};
+    Node *x = fixed_point(n, f, 5, attrs);
     Value *in[] = {x->out[0], x->out[1], x->out[2], words_of(n, b, f, is_signed), n->in[2], NULL, NULL};
     in[5] = quant_has(n, 3) ? zeros_of(n) : NULL;
     in[6] = quant_has(n, 5) ? n->in[5] : NULL;
-    Node *y = edit_node_with(n, "mlcc", "MatMulFixed", n, 7, in, 5, attrs);
+    Node *y = edit_node_with(n, "mlcc", "MatMulFixed", n, 7, in, 6, attrs);
     Graph *g = n->graph;
     if (!edit_replace(n->out[0], y->out[0]))
         return;
-    static const char how[] = "inputs as integers of 24 bits with one factor for 128 elements or less";
+    const char *how = arena_printf(g->arena, "inputs as integers of %d bits with one factor for 128 elements or less", 8 * f->digits);
     if (g->fast)
         VEC_PUSH(g->arena, &g->approximations, ((NodeNote){n->name, "MatMul", how}));
     node_remove(n);
@@ -92,7 +95,7 @@ void pass_fixed_weights(Graph *g, const Target *t) {
         if (!node_is(n, "mlcc", "MatMulBlocks") || (!g->fast && !attr_int(n, "inexact", 0)))
             continue;
         const Blocks b = blocks_of(attr_int(n, "K", 0), attr_int(n, "N", 0), attr_int(n, "bits", 0), attr_int(n, "block_size", 0));
-        const Fixed f = fixed_of(b.k, b.n, b.bits, b.size);
+        const Fixed f = fixed_of(b.k, b.n, b.bits, b.size, attr_int(n, "inexact", 0) == BYTES_LEVEL ? 2 : MOST_DIGITS);
         if (suits(n, &f))
             replace(n, &b, &f, !(t->dot & DOT_U8S8));
     }
