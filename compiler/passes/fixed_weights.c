@@ -66,7 +66,8 @@ static Node *fixed_point(Node *n, const Fixed *f, int nattrs, const Attr *attrs)
     for (int i = 0; i < x->uses.len; i++) {
         Node *user = x->uses.data[i].node;
         const Value *words = node_is(user, "mlcc", "FixedPoint") ? user->out[0] : NULL;
-        if (words && words->dim[words->rank - 1] == f->lane && words->dim[words->rank - 2] == f->digits && words->dim[words->rank - 3] == f->count * f->parts)
+        const int64_t *shape = words ? &words->dim[words->rank - 3] : NULL;
+        if (words && shape[0] == f->count * f->parts && shape[1] == f->digits && shape[2] == f->lane)
             return user;
     }
     return edit_node_with(n, "mlcc", "FixedPoint", n, 1, n->in, nattrs, attrs);
