@@ -141,7 +141,8 @@ static bool attempt(Search *s, int *n, int now) {
         j->precision[s->values.data[i].item] = PRECISION_16;
     for (int i = 0; i < s->n_layers; i++)
         j->float_weights[s->layers.data[i].item] = true; /* what it computes becomes an integer all the same, for those behind */
-    if (!quantize_attempt(j, false))
+    /* A value of 16 bits that is compared is rounded: within a kernel it would not be. The last attempt compares all. */
+    if (!quantize_attempt(j, j->recipe.kind == QUANTIZE_FLOATS))
         return false;
     s->enough = quantize_quality(j) >= j->o->accuracy_floor;
     return true;

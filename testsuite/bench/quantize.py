@@ -14,13 +14,15 @@ import subprocess
 import tempfile
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from onnxruntime.quantization import (CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic,
                                       quantize_static)
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 OURS = [("static", []), ("static, equalize", ["--equalize"]), ("dynamic", ["--dynamic"]),
-        ("int8 weights", ["--weights-only=int8"]), ("int4 weights", ["--weights-only=int4"])]
+        ("int8 weights", ["--weights-only=int8"]), ("int4 weights", ["--weights-only=int4"]), ("float16", ["--floats=float16"])]
 METHODS = [("minmax", CalibrationMethod.MinMax), ("percentile", CalibrationMethod.Percentile),
            ("entropy", CalibrationMethod.Entropy), ("mse", None)]
 
@@ -100,6 +102,9 @@ class Bench:
         return lambda path: quantize_static(pre, path, Reader(self.float, self.samples), quant_format=QuantFormat.QDQ,
                                             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, **more)
 
+    def theirs_float16(self, path):
+        onnx.save(convert_float_to_float16(onnx.load(self.a.model), keep_io_types=True), path)
+
     def compare(self):
         pre = os.path.join(self.folder, "pre.onnx")
         try:
@@ -116,6 +121,7 @@ class Bench:
         for channels in (True, False):
             self.attempt(f"ORT dynamic{'' if channels else ' one scale'}",
                          lambda path: quantize_dynamic(pre, path, per_channel=channels, weight_type=QuantType.QInt8))
+        self.attempt("ORT float16", self.theirs_float16)
         for what, options in OURS:
             self.attempt(f"mlcc {what}", self.ours(options))
 
