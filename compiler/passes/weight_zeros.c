@@ -21,12 +21,22 @@ typedef struct Places {
 
 static const Places integer = {1, 2, 3, -1, -1, -1, -1}, linear = {3, 2, 5, 1, 4, 6, 8}, gemm = {3, 2, 5, 1, 4, 7, 6};
 
+/* Weights that several products share stay shared. */
+typedef struct Made {
+    const Value *from, *zero;
+    bool turned;
+    Value *weights;
+} Made;
+
+typedef VEC(Made) MadeList;
+
 /* A product that is rewritten. */
 typedef struct Product {
     Node *n;
     const Places *at;
     bool window, transposed;  /* a convolution; weights lie by channel, as those of convolutions do */
     int64_t channels, depth;  /* depth: products a channel */
+    MadeList *made;
     int64_t rest;             /* weights are stored as so much more than they are without their zero point */
 } Product;
 
@@ -71,14 +81,21 @@ static bool find_rest(Product *p, int64_t least) {
 
 /* Of I8; by row where the product is written anew, which takes them so. */
 static Value *smaller_weights(const Product *p, bool by_row) {
-    Value *w = p->n->in[p->at->right];
-    int8_t *x = ARENA_ARRAY(w->graph->arena, int8_t, value_count(w));
+    Value *w = p->n->in[p->at->right], *zero = p->n->in[p->at->right_zero];
     bool turned = by_row && p->transposed && !p->window;
+    for (int i = 0; i < p->made->len; i++) {
+        const Made *m = &p->made->data[i];
+        if (m->from == w && m->zero == zero && m->turned == turned)
+            return m->weights;
+    }
+    int8_t *x = ARENA_ARRAY(w->graph->arena, int8_t, value_count(w));
     for (int64_t c = 0; c < p->channels; c++)
         for (int64_t k = 0; k < p->depth; k++)
             x[p->transposed && !turned ? c * p->depth + k : k * p->channels + c] = (int8_t)(weight_at(p, c, k) - zero_at(p, c) + p->rest);
     const int64_t turned_dim[] = {p->depth, p->channels};
-    return graph_const(w->graph, w->name, DT_I8, w->rank, turned ? turned_dim : w->dim, (Data){x, (size_t)value_count(w)});
+    Value *made = graph_const(w->graph, w->name, DT_I8, w->rank, turned ? turned_dim : w->dim, (Data){x, (size_t)value_count(w)});
+    VEC_PUSH(w->graph->arena, p->made, ((Made){w, zero, turned, made}));
+    return made;
 }
 
 static void centre(const Product *p) {
@@ -223,11 +240,15 @@ static void rewrite(const Product *p) {
 
 void pass_weight_zeros(Graph *g, const Target *t) {
     unsigned dot = t ? t->dot : 0;
+    MadeList made = {0};
     bool worthwhile = t && t->float32 && t->vector_bits && dot & (DOT_U8S8 | DOT_S8S8);
     for (Node *n = g->first, *next; n; n = next) {
         Product p;
         next = n->next;
-        if (!read_node(n, &p) || !find_rest(&p, dot & DOT_NARROW ? -127 : -128))
+        if (!read_node(n, &p))
+            continue;
+        p.made = &made;
+        if (!find_rest(&p, dot & DOT_NARROW ? -127 : -128))
             continue;
         if (!p.rest)
             centre(&p);
