@@ -8,4 +8,4 @@ testsuite_cli_make_model_SOURCES = \
 EXTRA_DIST += testsuite/cli/usage.sh testsuite/cli/bad_input.sh testsuite/cli/generated.sh \
 	testsuite/cli/quantize.sh testsuite/cli/quantize_kinds.sh testsuite/cli/quantize_floats.sh testsuite/cli/targets.sh testsuite/cli/threads.sh \
 	testsuite/cli/tune.sh testsuite/cli/examples.sh
-EXTRA_DIST += testsuite/cli/quantize_data.py testsuite/cli/quantize_agrees.py
+EXTRA_DIST += testsuite/cli/agrees.sh testsuite/cli/quantize_data.py testsuite/cli/quantize_agrees.py

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # mlcc quantize beyond static ranges: dynamic, weights only, labelled data; what each option is for; and in one step to C.
 . "$(dirname "$0")/../lib.sh"
+. "$SRC/testsuite/cli/agrees.sh"
 top=$PWD
 cd "$work" || exit 1
 model=$SRC/examples/digits/model.onnx
@@ -22,17 +23,6 @@ above() {
         pass "$1"
     else
         fail "$1" "$2 before, $3 now"
-    fi
-}
-
-# agrees MODEL DATA...: ONNX's checker takes it, and ONNX Runtime computes what mlcc does.
-agrees() {
-    case_ok "ONNX's own checker, $1" "$PYTHON" -c \
-        'import onnx, sys; onnx.checker.check_model(onnx.load(sys.argv[1]), full_check=True)' "$1"
-    if "$PYTHON" -c 'import onnxruntime' 2>/dev/null; then
-        case_ok "ONNX Runtime agrees, $1" "$PYTHON" "$SRC/testsuite/cli/quantize_agrees.py" "$MLCC" "$@"
-    else
-        skip "ONNX Runtime agrees, $1" "no onnxruntime for Python"
     fi
 }
 
@@ -218,5 +208,6 @@ rejects 2 "static without samples" "calibrate PATH" "$model" --quantize=static -
 rejects 2 "a kind that is none" "quantize does not take int3" "$model" --quantize=int3 -o x.c
 rejects 1 "compiling below the floor" "top-1 is 9" "$model" --quantize=dynamic --data digits.npz --accuracy-floor 1 -o x.c
 rejects 1 "nothing to quantise" "no product with constant" quantize relu.onnx --dynamic -o x.onnx
+all_agree
 cd "$top" || exit 1
 finish

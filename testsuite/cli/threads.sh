@@ -30,7 +30,7 @@ answers() {
     fi
     pool=
     [ ! -e run/mlcc_threads.c ] || pool="mlcc_threads.c -pthread"
-    if ! (cd run && "$CC" -std=c99 $strict -march=native net.$form net_main.c $pool -o net) >err 2>&1; then
+    if ! (cd run && "$CC" -std=c99 $strict -O1 -march=native net.$form net_main.c $pool -o net) >err 2>&1; then
         fail "$name" "$(grep -m 1 -e error -e warning err)"
         return
     fi
@@ -64,13 +64,14 @@ case_ok "attention is cut" grep -q cut_attention_part_ cut.c
 
 "$MLCC" conv.onnx -o net.c --target x86-64-v3 --threads=2 --main
 for std in c99 c11 gnu2x; do
+    [ $std = c99 ] && level= || level=-O1
     for file in net.c mlcc_threads.c; do
-        case_ok "gcc $std, $file" "$CC" -std=$std $strict -c $file -o $file.o
-        have "$CLANG" && case_ok "clang $std, $file" "$CLANG" -std=$std $strict -c $file -o $file.o
+        case_ok "gcc $std, $file" "$CC" -std=$std $strict $level -c $file -o $file.o
+        have "$CLANG" && case_ok "clang $std, $file" "$CLANG" -std=$std $strict $level -c $file -o $file.o
     done
 done
 if have g++; then
-    case_ok "g++, net.c" g++ -x c++ -std=c++17 $strict -c net.c -o net.c.o
+    case_ok "g++, net.c" g++ -x c++ -std=c++17 $strict -O1 -c net.c -o net.c.o
     printf '#include "net.h"\n#include "mlcc_threads.h"\nmlcc_parallel_for *const f = mlcc_threads_run;\n' >header.cc
     case_ok "g++, the headers" g++ -std=c++17 $strict -c header.cc -o header.o
 fi
