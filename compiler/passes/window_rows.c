@@ -50,7 +50,7 @@ static bool applies(Node *n, const Target *t, Rows *r) {
     if (dtype_size(x->dtype) != 1 || x->rank < 3 || x->rank > GRAPH_MAX_RANK - 1 || !value_is_const(k) || k->dtype != DT_I8 ||
         !quant_is_zero(n, r->at->weight_zero) || !value_count(n->out[0]) || !value_count(x) || !window_conv(n, k, &r->w, &group) || group != 1)
         return false;
-    if (quant_has(n, r->at->zero) && (!value_is_const(n->in[r->at->zero]) || value_count(n->in[r->at->zero]) != 1))
+    if (quant_has(n, r->at->zero) && value_count(n->in[r->at->zero]) != 1)
         return false;
     int last = r->w.n - 1;
     r->channels = k->dim[1];
@@ -117,12 +117,12 @@ static Value *padded(const Rows *r) {
     return edit_node(n, "Pad", n, filled ? 3 : 2, (Value *[]){x, p, filled ? n->in[r->at->zero] : NULL})->out[0];
 }
 
-/* Where the image is copied anyway, it gets the sign that the machine multiplies. */
+/* Where the image is copied anyway, it gets the sign that the machine multiplies, if its zero point is known. */
 static Value *with_sign(const Rows *r, const Target *t, Value *x, Value **zero) {
     Graph *g = r->n->graph;
     DType suits = quant_left_type(t->dot);
     *zero = quant_has(r->n, r->at->zero) ? r->n->in[r->at->zero] : NULL;
-    if (x == r->n->in[0] || suits == DT_NONE || suits == x->dtype)
+    if (x == r->n->in[0] || suits == DT_NONE || suits == x->dtype || (*zero && !value_is_const(*zero)))
         return x;
     char *byte = ARENA_NEW(g->arena, char);
     static const char bit = (char)-128;
