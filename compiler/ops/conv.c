@@ -42,9 +42,20 @@ static bool has_channels_inside(const Node *n) {
     return v->storage.root && v->storage.stride[1] < v->storage.stride[3];
 }
 
+static int64_t bytes_of(const Value *v) {
+    int64_t rows = v->window ? v->window : v->dim[2];
+    return rows * (v->dim[2] ? value_count(v) / v->dim[2] : 0) * dtype_size(v->dtype);
+}
+
+/* Scratch memory lies beside what the convolution reads and writes; it may make the arena an eighth larger. */
+static bool has_room(const Lower *l, const Node *n, int64_t count) {
+    int64_t bytes = count * (int64_t)sizeof(float), arena = l->graph->arena_size;
+    return bytes <= arena / 16 || bytes_of(n->in[0]) + bytes_of(n->out[0]) + bytes <= arena + arena / 8;
+}
+
 /* Vectors of 512 bits take so long to multiply that several of them hide the conversion of the number that they share. */
 static bool converts_rows(const Lower *l, const Node *n, const Window *w, int64_t group, Seen *s) {
-    enum { FEWEST_OUTPUTS = 4, FEWEST_TIMES = 3, LONG = 16, MANY_VECTORS = 3, SHORTEST_ROW = 4, LARGEST = 1 << 18 };
+    enum { FEWEST_OUTPUTS = 4, FEWEST_TIMES = 3, LONG = 16, MANY_VECTORS = 3, SHORTEST_ROW = 4, LARGEST = 1 << 20 };
     const Value *x = n->in[0], *k = n->in[1];
     int64_t count, outputs = k->dim[0] / group;
     bool hidden = l->options.lanes >= LONG && outputs >= MANY_VECTORS * l->options.lanes;
@@ -52,7 +63,8 @@ static bool converts_rows(const Lower *l, const Node *n, const Window *w, int64_
     if (l->options.threads || hidden || !often || !dtype_is_half(x->dtype) || x->rank != 4 || w->out[1] < SHORTEST_ROW)
         return false;
     s->rows = (w->kernel[0] - 1) * w->dilation[0] + 1;
-    if (!dims_count(3, (const int64_t[]){s->rows, x->dim[1], x->dim[3]}, &count) || !count || count > LARGEST)
+    if (!dims_count(3, (const int64_t[]){s->rows, x->dim[1], x->dim[3]}, &count) || !count || count > LARGEST ||
+        !has_room(l, n, count))
         return false;
     bool inside = has_channels_inside(n);
     s->stride[0] = 0;

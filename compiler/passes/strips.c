@@ -114,7 +114,10 @@ static bool may_overwrite(const Chain *c) {
     return true;
 }
 
-static int64_t row_bytes(const Value *v) { return v->storage.stride[2] * dtype_size(v->dtype); }
+/* 16-bit floating numbers count as float32: as many rows, in half the memory. */
+static int64_t element_bytes(const Value *v) { return dtype_is_half(v->dtype) ? (int64_t)sizeof(float) : dtype_size(v->dtype); }
+
+static int64_t row_bytes(const Value *v) { return v->storage.stride[2] * element_bytes(v); }
 
 static int64_t limit(int64_t x, int64_t lo, int64_t hi) { return x < lo ? lo : x > hi ? hi : x; }
 
@@ -221,7 +224,7 @@ static Chain chain_from(Node *first, const bool *shared, int64_t large) {
         if (!y || (c.n && !only_reader(c.member[c.n - 1].value, n, &rows)))
             break;
         c.member[c.n++] = (Member){n, last, y, rows};
-        if (!has_rows(y, shared) || value_count(y) * dtype_size(y->dtype) < large)
+        if (!has_rows(y, shared) || value_count(y) * element_bytes(y) < large)
             break;
     }
     while (c.n > 1 && !may_overwrite(&c))
