@@ -9,10 +9,11 @@ CHECKS =
 TEST_HELPERS =
 LDADD = libmlcc.a libonnxpb.a $(MLCC_LIBS) $(CHECK_LIBS)
 
+# CHECKS begins with what takes longest: the processors then end at about the same time.
 include testsuite/unit/local.mk
-include testsuite/pass/local.mk
-include testsuite/cli/local.mk
 include testsuite/op/local.mk
+include testsuite/cli/local.mk
+include testsuite/pass/local.mk
 include testsuite/fuzz/local.mk
 include testsuite/bench/local.mk
 include testsuite/model/local.mk

@@ -135,7 +135,7 @@ weights() {
 }
 "$MLCC" -q "$model" -o net.c --weights=bin
 whole=$(weights)
-for kind in static:3.1 dynamic:3.2 int8:3.2 int4:4.2 float16:1.7 bfloat16:1.7; do
+for kind in static:3.1 dynamic:3.1 int8:3.2 int4:4.2 float16:1.7 bfloat16:1.7; do
     smaller=${kind#*:} kind=${kind%:*}
     case_ok "compile --quantize=$kind" "$MLCC" "$model" --quantize=$kind --calibrate digits.npz -o net.c --weights=bin
     above "--quantize=$kind keeps weights packed" "$smaller" "$(awk "BEGIN { print $whole / $(weights) }")"
