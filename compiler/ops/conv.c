@@ -57,6 +57,8 @@ static bool has_room(const Lower *l, const Node *n, int64_t count) {
 static bool converts_rows(const Lower *l, const Node *n, const Window *w, int64_t group, Seen *s) {
     enum { FEWEST_OUTPUTS = 4, FEWEST_TIMES = 3, LONG = 16, MANY_VECTORS = 3, SHORTEST_ROW = 4, LARGEST = 1 << 20 };
     const Value *x = n->in[0], *k = n->in[1];
+    if (x->kind == VALUE_NODE && x->def->group == n->group) /* float32 that is read through */
+        return false;
     int64_t count, outputs = k->dim[0] / group;
     bool hidden = l->options.lanes >= LONG && outputs >= MANY_VECTORS * l->options.lanes;
     bool often = l->options.slow_halves ? outputs * w->kernel[1] >= FEWEST_TIMES : outputs >= FEWEST_OUTPUTS;

@@ -96,3 +96,13 @@ bool edit_is_image_mean(const Node *n) {
             return false;
     return true;
 }
+
+bool edit_rounds_input(const Node *n) {
+    enum { FEW_CHANNELS = 7 }; /* more should lie side by side, which is work for a copy */
+    if (!edit_is(n, "Cast") || !n->out[0] || n->out[0]->is_output || n->out[0]->uses.len != 1)
+        return false;
+    const Value *x = n->in[0];
+    const Use *use = &n->out[0]->uses.data[0];
+    return x->kind == VALUE_INPUT && x->dtype == DT_F32 && dtype_is_half(n->out[0]->dtype) && x->rank == 4 && x->dim[1] <= FEW_CHANNELS &&
+           edit_is(use->node, "Conv") && use->index == 0;
+}

@@ -24,6 +24,8 @@ Value *edit_reshaped_const(Value *v, int rank, const int64_t *dim);
 static inline Attr edit_int(const char *name, int64_t i) { return (Attr){.name = name, .kind = ATTR_INT, .i = i}; }
 bool edit_is(const Node *n, const char *op_type); /* of ai.onnx */
 bool edit_is_any(const Node *n, const char *const *op_types); /* NULL ends them */
+/* The model's input, of few channels, as 16 bits for one convolution, which may as well read it as it is. */
+bool edit_rounds_input(const Node *n);
 /* GlobalAveragePool, or ReduceMean over the same axes. */
 bool edit_is_image_mean(const Node *n);
 

@@ -87,10 +87,10 @@ static bool takes_bytes(const Node *m) {
     return m->op && !m->op->macs && !(m->op->flags & OP_MOVEMENT) && !is_view_candidate(m) && m->out[0];
 }
 
-/* A node is read through by its only user when that evaluates each element at most once; packed constants and bytes that become
- * numbers are, however often. */
+/* A node is read through by its only user when that evaluates each element at most once; packed constants, bytes that become
+ * numbers and inputs that would be rounded are, however often. */
 static bool is_read_through(const Node *n) {
-    if (attention_makes_scores(n))
+    if (attention_makes_scores(n) || edit_rounds_input(n))
         return true;
     if (n->op->flags & OP_KEPT)
         return value_only_user(n->out[0]) && n->out[0]->uses.len == 1;

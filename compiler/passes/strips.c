@@ -5,6 +5,7 @@
  * to the start of the window). */
 #include "ops/op.h"
 #include "ops/window.h"
+#include "passes/edit.h"
 #include "passes/passes.h"
 
 enum {
@@ -59,6 +60,8 @@ static Value *rows_value(Node *first, Node *last) {
         return NULL;
     for (Node *n = first;; n = n->next) {
         Window w;
+        if (edit_rounds_input(n))
+            continue;
         if ((!op_is_elementwise(n) && !window_of(n, &w)) || n->nout > 1 || !value_same_shape(n->out[0], y))
             return NULL;
         if (n == last)
