@@ -33,7 +33,7 @@ static void set_channels_last(Value *v) {
 
 static bool keeps_axes(const Node *n) {
     static const char *const names[] = {"Concat", "Split", "Slice", "Pad", "InstanceNormalization", "DynamicQuantizeLinear", NULL};
-    return (n->op->flags & OP_ELEMENTWISE) || edit_is_any(n, names);
+    return (n->op->flags & OP_ELEMENTWISE) || edit_is_any(n, names) || node_is(n, "com.microsoft", "QLinearConcat");
 }
 
 /* A Reshape that merges or splits spatial axes only. */
