@@ -50,6 +50,7 @@ bool quantize_mixed(QuantizeJob *j);
 
 /* The least cosine of an output, or the share of the float model's right answers that is left. */
 double quantize_quality(const QuantizeJob *j);
+double quantize_quality_of(int n, const Agreement *outputs, const Scores *s);
 /* The noise that item i adds to that of what it takes. */
 double quantize_own_noise(const QuantizeJob *j, int i);
 /* The report's last words as a note. */

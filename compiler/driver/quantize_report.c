@@ -56,18 +56,22 @@ static void print_layers(const QuantizeJob *j, FILE *out) {
     fprintf(out, "most is lost in %s \"%s\"\n", item->layer ? item->layer->op_type : "the input", item->layer ? item->layer->name : item->name);
 }
 
-static int worst_output(const QuantizeJob *j) {
+static int worst_of(int n, const Agreement *outputs) {
     int worst = 0;
-    for (int i = 1; i < j->c.graph->outputs.len; i++)
-        worst = agreement_cosine(&j->agreement[i]) < agreement_cosine(&j->agreement[worst]) ? i : worst;
+    for (int i = 1; i < n; i++)
+        worst = agreement_cosine(&outputs[i]) < agreement_cosine(&outputs[worst]) ? i : worst;
     return worst;
 }
 
-double quantize_quality(const QuantizeJob *j) {
-    if (!j->scores.n)
-        return agreement_cosine(&j->agreement[worst_output(j)]);
-    return j->scores.want.first ? (double)j->scores.got.first / (double)j->scores.want.first : 1;
+static int worst_output(const QuantizeJob *j) { return worst_of(j->c.graph->outputs.len, j->agreement); }
+
+double quantize_quality_of(int n, const Agreement *outputs, const Scores *s) {
+    if (!s->n)
+        return agreement_cosine(&outputs[worst_of(n, outputs)]);
+    return s->want.first ? (double)s->got.first / (double)s->want.first : 1;
 }
+
+double quantize_quality(const QuantizeJob *j) { return quantize_quality_of(j->c.graph->outputs.len, j->agreement, &j->scores); }
 
 static double percent(int64_t n, const Scores *s) { return 100 * (double)n / (double)s->n; }
 

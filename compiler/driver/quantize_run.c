@@ -121,13 +121,17 @@ static bool score(const Tensor *want, const Tensor *got, const Labels *labels, S
     return true;
 }
 
+bool compare_outputs(int n, const Tensor *want, const Tensor *got, const Labels *labels, Agreement *result, Scores *scores) {
+    for (int i = 0; i < n; i++)
+        compare_tensors(&result[i], &want[i], &got[i]);
+    return !labels->label || score(&want[0], &got[0], labels, scores);
+}
+
 static bool compare_run(Watched *want, Watched *got, const Tensor *input, const Labels *labels, Agreement *result, Scores *scores) {
     const Tensor *x = watch_run(want, input), *y = x ? watch_run(got, input) : NULL;
-    for (int i = 0; y && i < want->n_outputs; i++)
-        compare_tensors(&result[i], &x[i], &y[i]);
     for (int i = 0; y && i < got->n; i++)
         compare_tensors(&result[want->n_outputs + i], &x[want->at[i]], &y[got->at[i]]);
-    return y && (!labels->label || score(&x[0], &y[0], labels, scores));
+    return y && compare_outputs(want->n_outputs, x, y, labels, result, scores);
 }
 
 bool watch_compare(Watched *want, Watched *got, const Samples *s, const Labels *labels, Agreement *result, Scores *scores) {

@@ -37,6 +37,8 @@ typedef struct Agreement {
 double agreement_cosine(const Agreement *g);
 double agreement_noise(const Agreement *g); /* noise over signal */
 void compare_tensors(Agreement *g, const Tensor *want, const Tensor *got);
+/* A model's outputs of one run, and, with labels, how many answers are right: false where the labels do not fit. */
+bool compare_outputs(int n, const Tensor *want, const Tensor *got, const Labels *labels, Agreement *result, Scores *scores);
 /* First the model's outputs, then what both watch, or only the first does; with labels, also how many answers are right. False after a diagnostic, or
  * with scores->n -1 where the labels do not fit. */
 bool watch_compare(Watched *want, Watched *got, const Samples *s, const Labels *labels, Agreement *result, Scores *scores);

@@ -14,6 +14,9 @@ typedef VEC(const char *) Names;
 
 enum { DEEPEST = 2048 }; /* a Gram matrix takes the square of it in bytes, and the cube in time */
 static const double most_bytes = 256e6;
+/* Of samples for Gram matrices, which take as long as several other runs: the least, and how many elements of products'
+ * inputs are enough in any case. */
+static const double least_samples = 64, most_elements = 1e8;
 
 typedef struct Square {
     const Value *x;
@@ -233,6 +236,13 @@ static bool add_run(Watched *w, const Inputs *in, const Tensor *sample, const Su
     return result != NULL;
 }
 
+static int samples_to_take(const Watched *w, const Inputs *in, int all) {
+    double elements = 1;
+    for (int i = 0; in->squares.len && i < in->value.len; i++)
+        elements += (double)value_count(w->c.graph->outputs.data[w->at[i]]);
+    return (int)fmin((double)all, fmax(least_samples, most_elements / elements));
+}
+
 bool stats_collect(Arena *a, Diag *d, const Options *o, StatsKind kind, Compilation *c, const Diag *progress, Samples *s, StrMap *out,
                    StrMap *grams) {
     Watched w = {.c = *c, .progress = progress};
@@ -248,9 +258,10 @@ bool stats_collect(Arena *a, Diag *d, const Options *o, StatsKind kind, Compilat
     Sums sums = {0};
     if (ok && names.len)
         sums = sums_new(a, &w, &in, out, grams);
-    for (int k = 0; ok && names.len && k < s->list.len; k++) {
-        tune_progress(progress, "statistics: sample %d of %d", k + 1, s->list.len);
-        ok = add_run(&w, &in, s->list.data[k], &sums);
+    int all = s->list.len, take = samples_to_take(&w, &in, all);
+    for (int k = 0; ok && names.len && k < take; k++) {
+        tune_progress(progress, "statistics: sample %d of %d", k + 1, take);
+        ok = add_run(&w, &in, s->list.data[(int64_t)k * all / take], &sums);
     }
     tune_progress(progress, "%s", "");
     watch_end(&w);
