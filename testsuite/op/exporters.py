@@ -7,7 +7,7 @@ in the middle of a network: the tolerances are what one step there makes of the 
 import numpy as np
 
 from networks import Network
-from shapes import array, i64
+from shapes import array, i64, rng
 
 f = np.float32
 
@@ -102,6 +102,9 @@ def transformer():
 
 
 def cases():
+    # Numbers that no other case moves: biases are rounded to steps of their products, by which an element near a tie comes out as its
+    # neighbour, and a transformer makes much of that.
+    rng.bit_generator.state = np.random.default_rng(1).bit_generator.state
     for network in (pytorch, tensorflow, inputs_only, transformer):
         name, *rest = network()
         yield name.replace("networks", "exporters"), *rest
