@@ -15,6 +15,7 @@ import tempfile
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import onnxruntime as ort
 from onnxruntime.quantization import (CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic,
                                       quantize_static)
@@ -89,10 +90,11 @@ class Bench:
         except Exception as e:  # whatever the peer raises
             print(f"  {what:28} failed: {str(e)[-200:]}")
 
-    def ours(self, options):
+    def ours(self, options, samples=True):
         def make(path):
             dims = [w for d in self.a.dim for w in ("--dim", d)]
-            command = [self.a.mlcc, "quantize", "-q", self.a.model, "--calibrate", self.a.calibration, "-o", path, *dims, *options]
+            data = ["--calibrate", self.a.calibration] if samples else []
+            command = [self.a.mlcc, "quantize", "-q", self.a.model, *data, "-o", path, *dims, *options]
             r = subprocess.run(command, capture_output=True, text=True)
             if r.returncode:
                 raise RuntimeError(r.stderr)
@@ -105,12 +107,31 @@ class Bench:
     def theirs_float16(self, path):
         onnx.save(convert_float_to_float16(onnx.load(self.a.model), keep_io_types=True), path)
 
-    def compare(self):
+    def theirs_int4(self, pre):
+        def make(path):
+            from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer  # wants onnx_ir
+            model = onnx.version_converter.convert_version(onnx.load(pre), 21)
+            q = MatMulNBitsQuantizer(model, bits=4, block_size=32, is_symmetric=True, op_types_to_quantize=("MatMul", "Gather"))
+            q.process()
+            onnx.save(q.model.model, path)
+        return make
+
+    def prepare(self):
+        """The model as its quantiser wants it: axes of DequantizeLinear need opset 13."""
         pre = os.path.join(self.folder, "pre.onnx")
+        model = onnx.load(self.a.model)
+        if next(o.version for o in model.opset_import if not o.domain) < 13:
+            onnx.save(onnx.version_converter.convert_version(model, 13), pre)
+        else:
+            onnx.save(model, pre)
         try:
-            quant_pre_process(self.a.model, pre, skip_symbolic_shape=True)
+            quant_pre_process(pre, pre, skip_symbolic_shape=True)
         except Exception:
-            pre = self.a.model
+            pass
+        return pre
+
+    def compare(self):
+        pre = self.prepare()
         for name, method in METHODS if self.a.methods else METHODS[:1]:
             if method is not None:
                 for channels in (True, False):
@@ -122,8 +143,11 @@ class Bench:
             self.attempt(f"ORT dynamic{'' if channels else ' one scale'}",
                          lambda path: quantize_dynamic(pre, path, per_channel=channels, weight_type=QuantType.QInt8))
         self.attempt("ORT float16", self.theirs_float16)
+        self.attempt("ORT int4 weights", self.theirs_int4(pre))
         for what, options in OURS:
             self.attempt(f"mlcc {what}", self.ours(options))
+        for what, options in OURS[2:]:
+            self.attempt(f"mlcc {what}, no samples", self.ours(options, False))
 
 
 def main():
