@@ -48,7 +48,7 @@ model=$digits/model.onnx
 
 # accuracy MODEL: images of 360 that the example's program then gets right.
 accuracy() {
-    "$MLCC" -q "$1" -o digits_net.c && $CC -O2 -I. -o digits "$digits/digits.c" digits_net.c &&
+    "$MLCC" -q "$1" -o digits_net.c && $CC -O1 -I. -o digits "$digits/digits.c" digits_net.c &&
         ./digits "$digits/testset.bin" | sed -n 's/^accuracy \([0-9]*\) of 360.*/\1/p'
 }
 float=$(accuracy "$model")
