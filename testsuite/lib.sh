@@ -6,6 +6,7 @@
 #     pass NAME / fail NAME WHY / skip NAME WHY
 #     shipped_targets                 prints those for which mlcc verify runs programs
 #     missing_for TARGET COMMAND...   prints what keeps this machine from running programs for a target
+#     needs_python NAME MODULE...     skips the whole script where Python lacks one of them
 #     finish                          prints the counts and exits
 #
 # make check sets MLCC (the compiler), SRC (the source folder), CC, CLANG and PYTHON; a script run by hand takes ./mlcc
@@ -85,6 +86,16 @@ missing_for() {
     *) return ;;
     esac
     grep -E -q "^flags.* ($level)" /proc/cpuinfo 2>/dev/null || echo "the processor is none"
+}
+
+needs_python() {
+    skipped=$1
+    shift
+    modules=$(echo "$*" | tr ' ' ,)
+    if ! "$PYTHON" -c "import $modules" 2>/dev/null; then
+        skip "$skipped" "$PYTHON lacks one of $modules (pip install $*)"
+        finish
+    fi
 }
 
 finish() {

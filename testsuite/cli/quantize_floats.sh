@@ -6,10 +6,7 @@
 top=$PWD
 cd "$work" || exit 1
 model=$SRC/examples/digits/model.onnx
-if ! "$PYTHON" -c 'import numpy, onnx' 2>/dev/null; then
-    skip "16-bit floats" "no numpy or no onnx for Python"
-    finish
-fi
+needs_python "16-bit floats" numpy onnx
 "$PYTHON" "$SRC/testsuite/cli/quantize_data.py" "$SRC/examples/digits/testset.bin" || exit 1
 "$PYTHON" - <<'END' || exit 1
 import numpy as np

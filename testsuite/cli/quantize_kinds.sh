@@ -6,10 +6,7 @@
 top=$PWD
 cd "$work" || exit 1
 model=$SRC/examples/digits/model.onnx
-if ! "$PYTHON" -c 'import numpy, onnx' 2>/dev/null; then
-    skip "kinds of quantisation" "no numpy or no onnx for Python"
-    finish
-fi
+needs_python "kinds of quantisation" numpy onnx
 "$PYTHON" "$SRC/testsuite/cli/quantize_data.py" "$SRC/examples/digits/testset.bin" || exit 1
 
 # number WORD FILE: the number behind the first such word, like "cosine" or "SNR", in the last line that starts with output.

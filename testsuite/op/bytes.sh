@@ -2,10 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Products of bytes are exact on every target, whatever instructions it has for them, by C and as machine code.
 . "$(dirname "$0")/../lib.sh"
-if ! "$PYTHON" -c 'import onnx, numpy' 2>/dev/null; then
-    skip "products of bytes" "$PYTHON has no onnx package (pip install onnx numpy)"
-    finish
-fi
+needs_python "products of bytes" onnx numpy
 PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$SRC/testsuite/op/bytes.py" "$work/case" || fail "the case" "bytes.py failed"
 
 CLANG=${CLANG:-clang-19}

@@ -2,9 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Operators against the official ONNX cases. By hand, in the build folder: .../testsuite/op/op.sh [OPERATOR or PART OF A CASE'S NAME...]
 . "$(dirname "$0")/../lib.sh"
-if ! "$PYTHON" -c 'import onnx, numpy' 2>/dev/null; then
-    skip "operators" "$PYTHON has no onnx package (pip install onnx numpy)"
-    finish
-fi
+needs_python "operators" onnx numpy
 PYTHONDONTWRITEBYTECODE=1 "$PYTHON" "$SRC/testsuite/op/run.py" "$MLCC" "$CC" "$SRC" "$work" "$@" || exit 1
 rm -rf "$work"
