@@ -9,6 +9,7 @@
 
 #include "support/embed.h"
 #include "support/file.h"
+#include "support/ints.h"
 
 enum { CODE, DATA, OTHERS, SHARE = 16 }; /* one of SHARE parts is the stack's, and two the code's */
 
@@ -46,7 +47,7 @@ int firmware_memories(const char *text, Memory memory[MOST_MEMORIES]) {
 
 /* --- what there is to place --- */
 
-static int64_t aligned(int64_t size) { return (size + 63) / 64 * 64; }
+static int64_t aligned(int64_t size) { return round_up(size, 64); }
 
 static int larger_first(const void *x, const void *y) {
     const Piece *p = x, *q = y;

@@ -165,26 +165,20 @@ static bool choose(const char *text, const char *const *names, int *out) {
 static const char *const weight_names[] = {"int8", "int4", "float16", "bfloat16", NULL};
 static const DType weight_types[] = {DT_I8, DT_I4, DT_F16, DT_BF16};
 
-static bool set_weights_only(Options *o, const char *type) {
+enum { FIRST_FLOAT = 2 };
+
+static bool set_small_type(Options *o, const char *type, QuantizeKind kind, int first) {
     int k;
-    if (!choose(type, weight_names, &k))
+    if (!choose(type, weight_names + first, &k))
         return false;
-    o->quantize = QUANTIZE_WEIGHTS;
-    o->weight_type = weight_types[k];
+    o->quantize = kind;
+    o->weight_type = weight_types[first + k];
     return true;
 }
 
-static const char *const float_names[] = {"float16", "bfloat16", NULL};
-static const DType float_types[] = {DT_F16, DT_BF16};
+static bool set_weights_only(Options *o, const char *type) { return set_small_type(o, type, QUANTIZE_WEIGHTS, 0); }
 
-static bool set_floats(Options *o, const char *type) {
-    int k;
-    if (!choose(type, float_names, &k))
-        return false;
-    o->quantize = QUANTIZE_FLOATS;
-    o->weight_type = float_types[k];
-    return true;
-}
+static bool set_floats(Options *o, const char *type) { return set_small_type(o, type, QUANTIZE_FLOATS, FIRST_FLOAT); }
 
 const char *options_quantize_name(const Options *o) {
     int k = 0;

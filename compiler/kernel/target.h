@@ -42,6 +42,9 @@ typedef struct Target {
 /* float32 elements in a vector; 1 without vectors. */
 static inline int target_lanes(const Target *t) { return t->vector_bits >= 64 ? t->vector_bits / 32 : 1; }
 
+/* Vectors of dot products of one of the kinds, and float32 for what follows. */
+static inline bool target_has_dots(const Target *t, unsigned kinds) { return t && t->vector_bits && t->float32 && t->dot & kinds; }
+
 /* float16 becomes float32, and back, in an instruction: every x86 with AVX2 has F16C, and every FPU of a Cortex-M has it. The
  * triple is that of the code; t may be scheduled for only. */
 static inline bool target_converts_halves(const Target *t, const char *triple) {

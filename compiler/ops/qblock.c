@@ -378,10 +378,10 @@ static KValue *column_sum(const Column *c) {
 }
 
 /* Panels of so many columns, from column `first` on. */
-static void lower_panels(Lower *l, const Node *n, const Blocks *s, int64_t first, int64_t columns, int64_t panels) {
+static void lower_panels(Lower *l, const Node *n, int64_t rows, int64_t first, int64_t columns, int64_t panels, BlocksSum *sum, const void *data) {
     const Value *y = n->out[0];
     Arena *a = l->arena;
-    int64_t dim[GRAPH_MAX_RANK], rows = s->count * s->bytes / (s->words ? WORD_BYTES : 1);
+    int64_t dim[GRAPH_MAX_RANK];
     KIndex idx[GRAPH_MAX_RANK];
     memcpy(dim, y->dim, (size_t)y->rank * sizeof *dim);
     dim[y->rank - 1] = 1;
@@ -392,21 +392,29 @@ static void lower_panels(Lower *l, const Node *n, const Blocks *s, int64_t first
     memcpy(idx, nest.idx, sizeof idx);
     idx[y->rank - 1] = kx_add_const(a, kx_add(a, kx_scale(a, p, columns), i), first);
     KIndex weights = kx_add_const(a, kx_add(a, kx_scale(a, p, columns * rows), i), first * rows);
-    const Column c = {l, n, s, idx, idx[y->rank - 1], weights, columns};
-    lower_store(l, n, 0, idx, column_sum(&c));
+    lower_store(l, n, 0, idx, sum(l, n, idx, weights, columns, data));
     kb_end_for(&l->b, column, NULL);
     kb_end_for(&l->b, panel, NULL);
     lower_end_loops(l, &nest);
 }
 
+void blocks_lower(Lower *l, const Node *n, int64_t columns, int64_t rows, BlocksSum *sum, const void *data) {
+    int64_t full = columns / PANEL;
+    if (full)
+        lower_panels(l, n, rows, 0, PANEL, full, sum, data);
+    if (columns % PANEL)
+        lower_panels(l, n, rows, full * PANEL, columns % PANEL, 1, sum, data);
+}
+
+static KValue *sum_at(Lower *l, const Node *n, const KIndex *idx, KIndex weights, int64_t step, const void *data) {
+    const Column c = {l, n, data, idx, idx[n->out[0]->rank - 1], weights, step};
+    return column_sum(&c);
+}
+
 LOWER(lower_matmul_blocks) {
     Blocks s;
     read_blocks(n, &s);
-    int64_t full = s.n / PANEL;
-    if (full)
-        lower_panels(l, n, &s, 0, PANEL, full);
-    if (s.n % PANEL)
-        lower_panels(l, n, &s, full * PANEL, s.n % PANEL, 1);
+    blocks_lower(l, n, s.n, s.count * s.bytes / (s.words ? WORD_BYTES : 1), sum_at, &s);
 }
 
 MACS(macs_matmul_blocks) { return (double)value_count(n->out[0]) * (double)attr_int(n, "K", 0); }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ops/lower.h"
+
 /* Columns that lie side by side, byte by byte: those that are left over make a narrower panel at the end. As many as a
  * tile of registers has, or a few times that. */
 enum { PANEL = 128 };
@@ -27,5 +29,10 @@ Blocks blocks_in_words(Blocks b);
 /* Elements of a word are unsigned, so many above their values: half their range. But for some, which become numbers by another
  * way: their sign bit is turned. Those bits of a word. */
 uint32_t blocks_signs(int64_t bits);
+
+/* The element of a product at an output index; its column's first weight lies at `weights`, and each next one `step` on. */
+typedef KValue *BlocksSum(Lower *l, const Node *n, const KIndex *idx, KIndex weights, int64_t step, const void *data);
+/* All elements of output 0, panel by panel; a column has so many rows of weights. */
+void blocks_lower(Lower *l, const Node *n, int64_t columns, int64_t rows, BlocksSum *sum, const void *data);
 
 #endif

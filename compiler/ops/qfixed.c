@@ -210,7 +210,7 @@ typedef struct Sum {
     Lower *l;
     const Node *n;
     const Fixed *f;
-    KIndex *idx;     /* of the output */
+    const KIndex *idx; /* of the output */
     KIndex weights;  /* the column's first word */
     int64_t step;    /* to the next */
     KOp dot;
@@ -297,36 +297,17 @@ static KValue *row_sum(const Sum *s) {
     return kb_result(blocks, 0);
 }
 
-/* Panels of so many columns, from column `first` on. */
-static void lower_panels(Lower *l, const Node *n, const Fixed *f, int64_t first, int64_t columns, int64_t panels) {
-    const Value *y = n->out[0];
-    Arena *a = l->arena;
-    int64_t dim[GRAPH_MAX_RANK], rows = f->count * f->parts * f->words;
-    memcpy(dim, y->dim, (size_t)y->rank * sizeof *dim);
-    dim[y->rank - 1] = 1;
-    LoopNest nest = lower_loops(l, y->rank, dim, NULL);
-    KInstr *panel = lower_for(l, KLOOP_PARALLEL, "panel", 0, panels, 0, NULL);
-    KInstr *column = lower_for(l, KLOOP_PARALLEL, "column", 0, columns, 0, NULL);
-    KIndex p = lower_iv(l, panel), i = lower_iv(l, column), idx[GRAPH_MAX_RANK];
-    memcpy(idx, nest.idx, sizeof idx);
-    idx[y->rank - 1] = kx_add_const(a, kx_add(a, kx_scale(a, p, columns), i), first);
-    KIndex weights = kx_add_const(a, kx_add(a, kx_scale(a, p, columns * rows), i), first * rows);
+static KValue *sum_at(Lower *l, const Node *n, const KIndex *idx, KIndex weights, int64_t step, const void *data) {
+    const Fixed *f = data;
     bool is_signed = attr_int(n, "signed", 0) != 0;
-    const Sum s = {l, n, f, idx, weights, columns, is_signed ? KOP_DOT_S8 : KOP_DOT, is_signed && f->bits == 8};
-    lower_store(l, n, 0, idx, row_sum(&s));
-    kb_end_for(&l->b, column, NULL);
-    kb_end_for(&l->b, panel, NULL);
-    lower_end_loops(l, &nest);
+    const Sum s = {l, n, f, idx, weights, step, is_signed ? KOP_DOT_S8 : KOP_DOT, is_signed && f->bits == 8};
+    return row_sum(&s);
 }
 
 LOWER(lower_matmul_fixed) {
     Fixed f;
     read_fixed(n, &f);
-    int64_t full = f.n / PANEL;
-    if (full)
-        lower_panels(l, n, &f, 0, PANEL, full);
-    if (f.n % PANEL)
-        lower_panels(l, n, &f, full * PANEL, f.n % PANEL, 1);
+    blocks_lower(l, n, f.n, f.count * f.parts * f.words, sum_at, &f);
 }
 
 MACS(macs_matmul_fixed) { return (double)value_count(n->out[0]) * (double)attr_int(n, "K", 0); }

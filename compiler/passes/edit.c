@@ -31,6 +31,17 @@ Value *edit_cast(Node *before, const Node *from, Value *x, DType t) {
     return edit_node_with(before, "", "Cast", from, 1, &x, 1, &to)->out[0];
 }
 
+Value *edit_padded(Node *before, const Node *from, Value *x, const int64_t *pads, Value *fill) {
+    Graph *g = before->graph;
+    int count = 2 * x->rank, any = 0;
+    for (int i = 0; i < count; i++)
+        any = any || pads[i];
+    if (!any)
+        return x;
+    Value *in[] = {x, graph_const_ints(g, graph_fresh_name(g, "pads"), 1, count, pads), fill};
+    return edit_node(before, "Pad", from, fill ? 3 : 2, in)->out[0];
+}
+
 bool edit_replace(Value *old, Value *by) {
     if (old->is_output) {
         if (by->kind != VALUE_NODE || by->is_output)

@@ -12,6 +12,8 @@ Node *edit_node_with(Node *before, const char *domain, const char *op_type, cons
                      const Attr *attr);
 /* x as t. */
 Value *edit_cast(Node *before, const Node *from, Value *x, DType t);
+/* x between so many more elements before and after on each axis, of number fill (NULL: 0); x itself where these are none. */
+Value *edit_padded(Node *before, const Node *from, Value *x, const int64_t *pads, Value *fill);
 /* The users of old take by; where old is a graph output, by becomes it and gets its name. False, nothing changed, where
  * by cannot be an output. */
 bool edit_replace(Value *old, Value *by);

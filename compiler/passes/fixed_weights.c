@@ -1,23 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Products of floats with weights of few bits where results may be less exact: as integers, on machines that multiply four bytes at
  * a time. */
-#include "ops/qblock.h"
 #include "ops/qfixed.h"
 #include "ops/quant.h"
 #include "passes/edit.h"
+#include "passes/packed.h"
 #include "passes/passes.h"
 
 /* Of MatMulNBits' "accuracy_level": the input may be rounded to bytes. */
 enum { BYTES_LEVEL = 4 };
-
-static bool has_dots(const Target *t) {
-    return t && t->vector_bits && t->float32 && t->dot & (DOT_U8S8 | DOT_S8S8) && !(t->dot & DOT_ALONG);
-}
-
-static Value *constant_of(Node *n, int input, DType t, int rank, const int64_t *dim, int64_t bytes, const void *data) {
-    Graph *g = n->graph;
-    return graph_const(g, graph_fresh_name(g, n->in[input]->name), t, rank, dim, (Data){data, (size_t)bytes});
-}
 
 /* Element i of block `block` of column c, unsigned; 0 beyond the block. */
 static uint8_t weight_at(const Value *x, const Blocks *b, int64_t block, int64_t i, int64_t c) {
@@ -40,24 +31,12 @@ static Value *words_of(Node *n, const Blocks *b, const Fixed *f, bool is_signed)
                 uint8_t w = weight_at(n->in[1], b, part / f->parts, at, c) ^ turn;
                 bytes[LANES * blocks_place(&places, row, c) + i % LANES] |= (uint8_t)(w << (i / LANES * b->bits));
             }
-    return constant_of(n, 1, DT_I32, 1, &count, count * LANES, bytes);
-}
-
-static Value *zeros_of(Node *n) {
-    Value *z = n->in[3];
-    if (z->dtype == DT_U8)
-        return z;
-    uint8_t *bytes = ARENA_ARRAY(n->graph->arena, uint8_t, value_count(z));
-    for (int64_t i = 0; i < value_count(z); i++)
-        bytes[i] = (uint8_t)const_int(z, i) ^ 0x80;
-    return constant_of(n, 3, DT_U8, z->rank, z->dim, value_count(z), bytes);
+    return packed_const(n, 1, DT_I32, 1, &count, bytes);
 }
 
 static bool suits(const Node *n, const Fixed *f) {
     const Value *x = n->in[0];
-    return x->dtype == DT_F32 && x->rank > 0 && x->rank + 2 <= GRAPH_MAX_RANK && value_is_const(n->in[1]) &&
-           dtype_is_byte(n->in[1]->dtype) && n->in[2]->dtype == DT_F32 && !quant_has(n, 4) &&
-           (!quant_has(n, 3) || (dtype_is_byte(n->in[3]->dtype) && value_is_const(n->in[3]))) && fixed_suits(f);
+    return x->dtype == DT_F32 && x->rank > 0 && x->rank + 2 <= GRAPH_MAX_RANK && n->in[2]->dtype == DT_F32 && packed_is_known(n) && fixed_suits(f);
 }
 
 /* Products of the same value share its integers. */
@@ -78,7 +57,7 @@ static void replace(Node *n, const Blocks *b, const Fixed *f, bool is_signed) {
                           edit_int("digits", f->digits), edit_int("signed", is_signed)};
     Node *x = fixed_point(n, f, 5, attrs);
     Value *in[] = {x->out[0], x->out[1], x->out[2], words_of(n, b, f, is_signed), n->in[2], NULL, NULL};
-    in[5] = quant_has(n, 3) ? zeros_of(n) : NULL;
+    in[5] = packed_zeros(n);
     in[6] = quant_has(n, 5) ? n->in[5] : NULL;
     Node *y = edit_node_with(n, "mlcc", "MatMulFixed", n, 7, in, 6, attrs);
     Graph *g = n->graph;
@@ -91,11 +70,12 @@ static void replace(Node *n, const Blocks *b, const Fixed *f, bool is_signed) {
 }
 
 void pass_fixed_weights(Graph *g, const Target *t) {
-    for (Node *n = g->first, *next; n && has_dots(t); n = next) {
+    bool dots = target_has_dots(t, DOT_U8S8 | DOT_S8S8) && !(t->dot & DOT_ALONG);
+    for (Node *n = g->first, *next; n && dots; n = next) {
         next = n->next;
         if (!node_is(n, "mlcc", "MatMulBlocks") || (!g->fast && !attr_int(n, "inexact", 0)))
             continue;
-        const Blocks b = blocks_of(attr_int(n, "K", 0), attr_int(n, "N", 0), attr_int(n, "bits", 0), attr_int(n, "block_size", 0));
+        const Blocks b = packed_blocks(n);
         const Fixed f = fixed_of(b.k, b.n, b.bits, b.size, attr_int(n, "inexact", 0) == BYTES_LEVEL ? 2 : MOST_DIGITS);
         if (suits(n, &f))
             replace(n, &b, &f, !(t->dot & DOT_U8S8));

@@ -16,6 +16,8 @@ libmlcc_a_SOURCES += \
 	compiler/passes/infer.c \
 	compiler/passes/layout.c \
 	compiler/passes/means.c \
+	compiler/passes/packed.c \
+	compiler/passes/packed.h \
 	compiler/passes/passes.h \
 	compiler/passes/plan.c \
 	compiler/passes/products.c \

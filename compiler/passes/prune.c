@@ -12,6 +12,7 @@
 #include "ops/window.h"
 #include "passes/edit.h"
 #include "passes/passes.h"
+#include "passes/quantised.h"
 
 enum { MOST_CHANNELS = 1 << 16 };
 
@@ -256,12 +257,10 @@ static bool *find_unread(const Pruning *p, const Weights *w) {
     return unread;
 }
 
-static bool is_element(const Value *v) { return dtype_is_integer(v->dtype) && dtype_size(v->dtype) <= 2; }
-
 static void find_bounds(Pruning *p, const Node *n) {
     const Value *y = n->out[0];
     Kind kind = kind_of(n);
-    if (kind == OTHER || !is_element(y) || !is_element(n->in[0]) || (kind == SUM && !is_element(n->in[3])) || y->dim[1] > MOST_CHANNELS || !value_count(y))
+    if (kind == OTHER || !quantised_is_element(y->dtype) || !quantised_is_element(n->in[0]->dtype) || (kind == SUM && !quantised_is_element(n->in[3]->dtype)) || y->dim[1] > MOST_CHANNELS || !value_count(y))
         return;
     Channels *ch = new_channels(p, y);
     bool product = kind == DENSE || kind == DEPTHWISE, padding = product && has_padding(n);

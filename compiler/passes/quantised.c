@@ -9,7 +9,7 @@
 #include "passes/edit.h"
 #include "passes/fold.h"
 
-static bool is_element(DType t) { return dtype_is_integer(t) && dtype_size(t) <= 2; }
+bool quantised_is_element(DType t) { return dtype_is_integer(t) && dtype_size(t) <= 2; }
 
 Value *quantised_const(Graph *g, const char *name, DType t, int64_t x) {
     int32_t wide = (int32_t)x; /* little endian: its first byte is the byte */
@@ -51,7 +51,7 @@ static void need_zero(Graph *g, Quantised *q) {
 
 bool quantised_read(Value *v, Quantised *q) {
     if (!v || v->kind != VALUE_NODE || !edit_is(v->def, "DequantizeLinear") || v->dtype != DT_F32 ||
-        !is_element(dtype_stored(v->def->in[0]->dtype)))
+        !quantised_is_element(dtype_stored(v->def->in[0]->dtype)))
         return false;
     Node *n = v->def;
     q->x = n->in[0];
@@ -66,7 +66,7 @@ bool quantised_tensor(Value *v, Quantised *q) {
 }
 
 bool quantised_by(Node *n, Quantised *q) {
-    if (!edit_is(n, "QuantizeLinear") || n->in[0]->dtype != DT_F32 || !is_element(n->out[0]->dtype) || dtype_width(n->out[0]->dtype) < 8)
+    if (!edit_is(n, "QuantizeLinear") || n->in[0]->dtype != DT_F32 || !quantised_is_element(n->out[0]->dtype) || dtype_width(n->out[0]->dtype) < 8)
         return false;
     q->x = n->out[0];
     if (!read_params(n, n->out[0]->dtype, q) || q->axis >= 0 || !(const_float(q->scale, 0) > 0))
@@ -168,4 +168,13 @@ bool quantised_weights(Value *v, int axis, const Quantised *x, Quantised *q) {
     if (can_centre(q))
         centre(q, v->def);
     return true;
+}
+
+Value *quantised_sum(Node *n, Value *sum, Value *ratio, Value *zero) {
+    Graph *g = n->graph;
+    Value *in[] = {edit_cast(n, n, sum, DT_F32), ratio, NULL};
+    in[0] = edit_node(n, "Mul", n, 2, in)->out[0];
+    in[1] = graph_const_float(g, graph_fresh_name(g, "one"), 1);
+    in[2] = zero;
+    return edit_node(n, "QuantizeLinear", n, 3, in)->out[0];
 }

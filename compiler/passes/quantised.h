@@ -14,6 +14,7 @@ typedef struct Quantised {
     const double *sums; /* of weights: the magnitudes of each output channel's elements - zero; NULL where not known */
 } Quantised;
 
+bool quantised_is_element(DType t); /* an integer of at most 16 bits */
 /* v is the float32 output of a DequantizeLinear of such elements. */
 bool quantised_read(Value *v, Quantised *q);
 /* The same with 8 or 16 bits, and one scale and zero point for all elements. */
@@ -34,5 +35,9 @@ double quantised_widest(const Quantised *x);
 /* Weights with one scale, or one for each index of the given axis, that of output channels, without their zero point where that
  * is possible. Sums of products with x must fit into 32 bits; those of bytes do, up to a bias. */
 bool quantised_weights(Value *v, int axis, const Quantised *x, Quantised *q);
+
+/* What n makes of an int32 sum of products that it is replaced by: times the ratio of the scales, rounded, plus its output's zero
+ * point. */
+Value *quantised_sum(Node *n, Value *sum, Value *ratio, Value *zero);
 
 #endif

@@ -5,20 +5,12 @@
 #include <string.h>
 
 #include "ops/quant.h"
-#include "ops/qblock.h"
 #include "passes/edit.h"
+#include "passes/packed.h"
 #include "passes/passes.h"
 #include "support/ints.h"
 
 enum { MOST_ROWS = 2, MOST_WITH_TABLES = 8 };
-
-static Value *constant_like(Node *n, int input, DType t, int64_t count, const void *data) {
-    const Value *v = n->in[input];
-    const int64_t line[] = {count};
-    Graph *g = n->graph;
-    return graph_const(g, graph_fresh_name(g, v->name), t, input == 1 ? 1 : v->rank, input == 1 ? line : v->dim,
-                       (Data){data, (size_t)count * (size_t)dtype_size(t)});
-}
 
 /* Words of 4 bytes at the same places, little endian. */
 static Value *words_of(Node *n, const Blocks *b, const Blocks *w) {
@@ -36,18 +28,8 @@ static Value *words_of(Node *n, const Blocks *b, const Blocks *w) {
                 to[i] = byte ^ (uint8_t)(signs >> (8 * i));
             }
         }
-    return constant_like(n, 1, DT_I32, rows * b->n, bytes);
-}
-
-/* As unsigned bytes. */
-static Value *zeros_of(Node *n) {
-    Value *z = n->in[3];
-    if (z->dtype == DT_U8)
-        return z;
-    uint8_t *bytes = ARENA_ARRAY(n->graph->arena, uint8_t, value_count(z));
-    for (int64_t i = 0; i < value_count(z); i++)
-        bytes[i] = (uint8_t)const_int(z, i) ^ 0x80;
-    return constant_like(n, 3, DT_U8, value_count(z), bytes);
+    const int64_t count = rows * b->n;
+    return packed_const(n, 1, DT_I32, 1, &count, bytes);
 }
 
 /* Of x by blocks: what a zero point is multiplied with, in place of its place in each weight. NULL where the last block is shorter. */
@@ -67,11 +49,7 @@ static Value *sums_of(Node *n, const Blocks *b) {
     return edit_node_with(n, "", "ReduceSum", n, 2, in, 1, &keep)->out[0];
 }
 
-static bool suits(const Node *n, const Blocks *b) {
-    return value_is_const(n->in[1]) && dtype_is_byte(n->in[1]->dtype) && !quant_has(n, 4) &&
-           (!quant_has(n, 3) || (dtype_is_byte(n->in[3]->dtype) && value_is_const(n->in[3]))) &&
-           (b->bytes % WORD_BYTES == 0 || b->count == 1);
-}
+static bool suits(const Node *n, const Blocks *b) { return packed_is_known(n) && (b->bytes % WORD_BYTES == 0 || b->count == 1); }
 
 /* A register holds a number for each of four bits. */
 static bool has_tables(const Target *t, int64_t bits) { return bits == 4 && target_lanes(t) >= 16; }
@@ -89,12 +67,12 @@ void pass_weight_words(Graph *g, const Target *t) {
         next = n->next;
         if (!node_is(n, "mlcc", "MatMulBlocks"))
             continue;
-        const Blocks b = blocks_of(attr_int(n, "K", 0), attr_int(n, "N", 0), attr_int(n, "bits", 0), attr_int(n, "block_size", 0));
+        const Blocks b = packed_blocks(n);
         if (!suits(n, &b) || !pays(t, b.bits, value_count(n->out[0]) / b.n))
             continue;
         const Blocks w = blocks_in_words(b);
         Value *in[] = {n->in[0], words_of(n, &b, &w), n->in[2], NULL, NULL, NULL, NULL};
-        in[3] = quant_has(n, 3) ? zeros_of(n) : NULL;
+        in[3] = packed_zeros(n);
         in[5] = quant_has(n, 5) ? n->in[5] : NULL;
         in[6] = in[3] ? sums_of(n, &b) : NULL;
         const Attr attrs[] = {edit_int("K", b.k), edit_int("N", b.n), edit_int("bits", b.bits), edit_int("block_size", b.size),

@@ -147,15 +147,11 @@ static Value *of_integers(const Product *p, Value *w, int nattrs, const Attr *at
 /* With zeros where windows reach beyond the input. */
 static Value *padded(const Product *p, Value *x, const Window *w) {
     int64_t pads[2 * GRAPH_MAX_RANK] = {0};
-    int rank = w->n + 2;
-    bool any = false;
     for (int d = 0; d < w->n; d++) {
-        int64_t end = (w->out[d] - 1) * w->stride[d] + (w->kernel[d] - 1) * w->dilation[d] + 1 - w->before[d] - w->in[d];
         pads[d + 2] = w->before[d];
-        pads[rank + d + 2] = end > 0 ? end : 0;
-        any = any || w->before[d] > 0 || end > 0;
+        pads[w->n + 2 + d + 2] = w->after[d];
     }
-    return any ? binary(p, "Pad", x, graph_const_ints(x->graph, graph_fresh_name(x->graph, "pads"), 1, 2 * rank, pads)) : x;
+    return edit_padded(p->n, p->n, x, pads, NULL);
 }
 
 /* What each window sees: whole numbers that floats hold exactly. */
@@ -219,17 +215,14 @@ static Value *ratios(const Product *p) {
 /* As the product itself would have been rounded. */
 static Value *requantised(const Product *p, Value *y) {
     Node *n = p->n;
-    Graph *g = n->graph;
     const Places *at = p->at;
     if (quant_has(n, at->bias)) {
         int64_t dim[GRAPH_MAX_RANK];
         int rank = channel_dims(p, dim);
-        Value *bias = n->in[at->bias], *shape = p->window ? graph_const_ints(g, graph_fresh_name(g, "shape"), 1, rank, dim) : NULL;
+        Value *bias = n->in[at->bias], *shape = p->window ? graph_const_ints(n->graph, graph_fresh_name(n->graph, "shape"), 1, rank, dim) : NULL;
         y = binary(p, "Add", y, shape ? binary(p, "Reshape", bias, shape) : bias);
     }
-    y = binary(p, "Mul", edit_cast(n, n, y, DT_F32), ratios(p));
-    Value *in[] = {y, graph_const_float(g, graph_fresh_name(g, "one"), 1), n->in[at->out_scale + 1]};
-    return edit_node(n, "QuantizeLinear", n, 3, in)->out[0];
+    return quantised_sum(n, y, ratios(p), n->in[at->out_scale + 1]);
 }
 
 static void rewrite(const Product *p) {
@@ -241,7 +234,7 @@ static void rewrite(const Product *p) {
 void pass_weight_zeros(Graph *g, const Target *t) {
     unsigned dot = t ? t->dot : 0;
     MadeList made = {0};
-    bool worthwhile = t && t->float32 && t->vector_bits && dot & (DOT_U8S8 | DOT_S8S8);
+    bool worthwhile = target_has_dots(t, DOT_U8S8 | DOT_S8S8);
     for (Node *n = g->first, *next; n; n = next) {
         Product p;
         next = n->next;

@@ -97,8 +97,7 @@ static Value *weights(const Rows *r) {
 static Value *padded(const Rows *r) {
     Node *n = r->n;
     Value *x = n->in[0];
-    Graph *g = n->graph;
-    int64_t count = 2 * x->rank, *pads = ARENA_ARRAY(g->arena, int64_t, count), any = 0;
+    int64_t pads[2 * GRAPH_MAX_RANK] = {0};
     int last = r->w.n - 1;
     for (int d = 0; d < r->w.n; d++) {
         pads[2 + d] = r->w.before[d];
@@ -106,15 +105,9 @@ static Value *padded(const Rows *r) {
     }
     int64_t columns = r->planar ? r->length : divide_up(r->length, r->channels);
     int64_t missing = (r->w.out[last] - 1) * r->w.stride[last] + columns - r->w.before[last] - x->dim[x->rank - 1];
-    if (pads[count - 1] < missing)
-        pads[count - 1] = missing;
-    for (int64_t i = 0; i < count; i++)
-        any = any || pads[i];
-    if (!any)
-        return x;
-    Value *p = graph_const(g, graph_fresh_name(g, "pads"), DT_I64, 1, &count, (Data){pads, (size_t)count * sizeof *pads});
-    bool filled = quant_has(n, r->at->zero);
-    return edit_node(n, "Pad", n, filled ? 3 : 2, (Value *[]){x, p, filled ? n->in[r->at->zero] : NULL})->out[0];
+    if (pads[2 * x->rank - 1] < missing)
+        pads[2 * x->rank - 1] = missing;
+    return edit_padded(n, n, x, pads, quant_has(n, r->at->zero) ? n->in[r->at->zero] : NULL);
 }
 
 /* Where the image is copied anyway, it gets the sign that the machine multiplies, if its zero point is known. */

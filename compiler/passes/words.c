@@ -6,6 +6,7 @@
 #include "passes/edit.h"
 #include "passes/fold.h"
 #include "passes/passes.h"
+#include "passes/quantised.h"
 
 enum { FEWEST_ROWS = 8, FEWEST_COLUMNS = 8 };
 
@@ -53,21 +54,13 @@ static Value *product(Node *n, const Places *p) {
 /* Times the scales, rounded: as QLinearMatMul does it. */
 static Value *quantised(Node *n, Value *sum) {
     Graph *g = n->graph;
-    Value *in[] = {edit_cast(n, n, sum, DT_F32), NULL, NULL};
-    in[1] = graph_const_float(g, graph_fresh_name(g, "ratio"), quant_ratio_of(n, 1, 4, 6, 0));
-    in[0] = edit_node(n, "Mul", n, 2, in)->out[0];
-    in[1] = graph_const_float(g, graph_fresh_name(g, "one"), 1);
-    in[2] = n->in[7];
-    return edit_node(n, "QuantizeLinear", n, 3, in)->out[0];
-}
-
-static bool has_words(const Target *t) {
-    return t && t->vector_bits && t->float32 && t->dot & (DOT_U8S8 | DOT_S8S8 | DOT_HALVES) && !(t->dot & DOT_ALONG);
+    return quantised_sum(n, sum, graph_const_float(g, graph_fresh_name(g, "ratio"), quant_ratio_of(n, 1, 4, 6, 0)), n->in[7]);
 }
 
 void pass_words(Graph *g, const Target *t) {
     static const Places integer = {1, 2, 3}, linear = {3, 2, 5};
-    for (Node *n = g->first, *next; n && has_words(t); n = next) {
+    bool dots = target_has_dots(t, DOT_U8S8 | DOT_S8S8 | DOT_HALVES) && !(t->dot & DOT_ALONG);
+    for (Node *n = g->first, *next; n && dots; n = next) {
         next = n->next;
         bool quantises = edit_is(n, "QLinearMatMul");
         const Places *p = quantises ? &linear : &integer;
