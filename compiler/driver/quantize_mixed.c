@@ -171,9 +171,9 @@ static bool find_moves(Search *s) {
 static bool keep_float_outputs(Probe *p) {
     const Samples *s = &p->j->data;
     Arena *a = p->w.c.arena;
-    double each = (double)output_elements(p), most = most_bytes / sizeof(float) / each, few = 4.0 * MANY_OUTPUTS / each;
+    double each = (double)output_elements(p), most = most_bytes / sizeof(float) / each, few = (double)(4 * MANY_OUTPUTS) / each;
     if (!p->j->labels.label)
-        most = fmin(most, fmax(few, FEW_SAMPLES / 2));
+        most = fmin(most, fmax(few, (double)(FEW_SAMPLES / 2)));
     int all = s->list.len, take = most < 1 ? 1 : most < all ? (int)most : all;
     bool ok = true;
     p->want = ARENA_ARRAY(a, Tensor *, take);
